@@ -1,0 +1,1 @@
+"""Hold the command line, one module for each group of commands."""

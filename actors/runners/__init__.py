@@ -1,0 +1,1 @@
+"""Hold the ways in which a worker runs a task."""

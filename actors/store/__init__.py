@@ -1,0 +1,1 @@
+"""Hold the stores that tasks are kept in."""

@@ -1,0 +1,1 @@
+"""Hold Alembic's environment for the store's schema."""

@@ -1,0 +1,1 @@
+"""Hold the settings, their defaults file and the logging set-up."""

@@ -1,0 +1,1 @@
+"""Hold the HTTP routes, one module for each group."""

@@ -1,0 +1,1 @@
+"""Test what the seed documents promise, one module for each."""

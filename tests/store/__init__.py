@@ -1,0 +1,1 @@
+"""Run one contract suite against every store."""

@@ -1,0 +1,1 @@
+"""Test the whole with real processes that are killed."""

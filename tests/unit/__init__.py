@@ -1,0 +1,1 @@
+"""Test decisions: no process, no file that outlives the test."""
