@@ -1,0 +1,62 @@
+"""Every error that Callboard raises on purpose.
+
+One base class, small subclasses that carry fields, so that a caller can decide by type and a person can read the text.
+Errors cross processes as strings (see `messages.Refused`), never as pickled exceptions.
+"""
+
+
+class CallboardError(Exception):
+    """Base of all of Callboard's own errors."""
+
+
+class SettingsError(CallboardError):
+    """A configuration that cannot be used; the text names the key and, for an unknown key, the nearest known one."""
+
+
+class ServerNotRunning(CallboardError):
+    """There is no live server for this data directory."""
+
+
+class DataDirectoryInUse(CallboardError):
+    """Another server holds the lock of this data directory."""
+
+
+class Superseded(CallboardError):
+    """This owner of a queue was replaced by a later incarnation and may not write any more."""
+
+    def __init__(self, queue: str, incarnation: int) -> None:
+        super().__init__(f"incarnation {incarnation} of queue {queue!r} has been replaced")
+        self.queue = queue
+        self.incarnation = incarnation
+
+
+class StoreUnavailable(CallboardError):
+    """The store cannot be written or read just now (disk full, locked, damaged, gone); nothing of the change was kept."""
+
+
+class StoreTooNew(CallboardError):
+    """The database was written by a later version of Callboard."""
+
+
+class DuplicateTask(CallboardError):
+    """A task with this id is in the store already."""
+
+
+class RequestRefused(CallboardError):
+    """The other side answered that it will not do what was asked.
+
+    `reason` is one of `messages.RefusalReason`, `detail` a sentence for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class RequestTimedOut(CallboardError):
+    """No answer by the deadline; what was asked may or may not have happened."""
+
+
+class InvalidOption(CallboardError):
+    """A value that an option does not take; the text says which values it takes."""
