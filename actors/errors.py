@@ -59,4 +59,28 @@ class RequestTimedOut(CallboardError):
 
 
 class InvalidOption(CallboardError):
-    """A value that an option does not take; the text says which values it takes."""
+    """A value that an option does not take; the text says which values it takes.
+
+    `field` names the option where the raiser knows it.
+    """
+
+    def __init__(self, detail: str, *, field: str = "") -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class TaskNotFound(CallboardError):
+    """No task has this id."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"no task has the id {task_id}")
+        self.task_id = task_id
+
+
+class WrongState(CallboardError):
+    """A task's state does not allow what was asked, for example the retry of a running task."""
+
+    def __init__(self, task_id: str, state: str, detail: str = "") -> None:
+        super().__init__(detail or f"task {task_id} is {state}")
+        self.task_id = task_id
+        self.state = state
