@@ -22,8 +22,6 @@ ENVIRONMENT: Final = {
     "THESPIAN_BASE_IPADDR": LOOPBACK,
     # With the default, 20, an actor with 20 unacknowledged messages to busy receivers falls silent towards everyone.
     "THESPIAN_MAX_PENDING_TRANSMITS": "5000",
-    # Without this thespian appends to /tmp/thespian.log, a name that any user of the machine can occupy first.
-    "THESPLOG_FILE_MAXSIZE": "0",
 }
 
 
@@ -40,4 +38,8 @@ def _nameless_host() -> Iterator[None]:
 
 os.environ.update(ENVIRONMENT)
 with _nameless_host():
-    import thespian.system.transport.IPBase  # noqa: F401  # imported here for what it does while it is imported
+    import thespian.system.transport.IPBase
+    import thespian.system.utilis
+
+# Without this thespian appends to /tmp/thespian.log, a name that any user of the machine can occupy first.
+thespian.system.utilis.thesplog_control(logging.ERROR, useLogging=False, tmpFileMaxSize=0)
