@@ -227,10 +227,11 @@ def _settle_in() -> None:
     """Make a process that thespian has just forked ours: it dies with its parent, faults end it, its log is its own."""
     parent = multiprocessing.parent_process()
     processes.die_with_parent(parent.pid if parent is not None else None)
+    faulthandler.disable()  # a parent's being enabled would make the enabling below do nothing
     for fault in FAULTS:
         signal.signal(fault, signal.SIG_DFL)
+    faulthandler.enable()
     # Thespian sends records to its logger process, and what it doesn't acknowledge silences the actor.
     logging.root = LOGGING_ROOT  # type: ignore[assignment]
     logging.Logger.root = LOGGING_ROOT  # type: ignore[misc]
     logging.Logger.manager = LOGGING_MANAGER
-    faulthandler.enable()
