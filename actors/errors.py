@@ -4,6 +4,8 @@ One base class, small subclasses that carry fields, so that a caller can decide 
 Errors cross processes as strings (see `messages.Refused`), never as pickled exceptions.
 """
 
+from typing import Any
+
 
 class CallboardError(Exception):
     """Base of all of Callboard's own errors."""
@@ -36,6 +38,18 @@ class StoreUnavailable(CallboardError):
 
 class StoreTooNew(CallboardError):
     """The database was written by a later version of Callboard."""
+
+
+class StaleChange(CallboardError):
+    """A change named a task in a state that it is not in: the owner's picture is wrong, it must read the store again.
+
+    Nothing of the change was kept. `missed`: how many of the changed tasks were not as they were thought to be.
+    """
+
+    def __init__(self, queue: str, missed: int) -> None:
+        super().__init__(f"{missed} tasks of queue {queue!r} are not in the state that the change supposes")
+        self.queue = queue
+        self.missed = missed
 
 
 class DuplicateTask(CallboardError):
@@ -84,3 +98,11 @@ class WrongState(CallboardError):
         super().__init__(detail or f"task {task_id} is {state}")
         self.task_id = task_id
         self.state = state
+
+
+class PartlyAccepted(CallboardError):
+    """Some of many tasks were accepted (`accepted`, as `Task`s, the first ones in order), then a request failed."""
+
+    def __init__(self, accepted: list[Any], detail: str) -> None:
+        super().__init__(f"{len(accepted)} tasks were accepted, then: {detail}")
+        self.accepted = accepted

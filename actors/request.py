@@ -1,0 +1,106 @@
+"""Say what task is wanted, in the words of a Python program: what all clients take and none of them sends as it is."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Self, TypedDict
+
+from callboard.actors.errors import InvalidOption
+from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_duration
+
+Duration = str | float | timedelta
+"""How programs write a duration: `"1m30s"`, seconds as a number, or a timedelta."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of `TaskRequest`, as keyword arguments of the clients' `enqueue`."""
+
+    type: str | None
+    priority: str | int | None
+    max_retries: int | None
+    backoff_ms: int | None
+    backoff: Backoff | None
+    timeout: Duration | None
+    delay: Duration | None
+    run_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """A task that somebody wants done; None leaves the choice to the queue.
+
+    delay: begin no earlier than that long from now; run_at: no earlier than then (with its offset). One of the two.
+    backoff_ms: the queue's backoff with another base; backoff: all of it. One of the two.
+    """
+
+    queue: str
+    context: Mapping[str, Any] | None = None
+    type: str | None = None
+    priority: str | int | None = None
+    max_retries: int | None = None
+    backoff_ms: int | None = None
+    backoff: Backoff | None = None
+    timeout: Duration | None = None
+    delay: Duration | None = None
+    run_at: datetime | None = None
+
+    @classmethod
+    def of(cls, wanted: "Self | Mapping[str, Any]") -> Self:
+        """Take a request as it is, or make one of a mapping with the same names.
+
+        Raises `InvalidOption` for a name that is none of them.
+        """
+        if isinstance(wanted, cls):
+            return wanted
+        if not isinstance(wanted, Mapping):
+            raise InvalidOption("a task is asked for by a TaskRequest or a mapping")
+        known = [option.name for option in fields(cls)]
+        for name in wanted:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+                raise InvalidOption(f"unknown option {name}, {hint}", field=name)
+        if "queue" not in wanted:
+            raise InvalidOption("can't be blank", field="queue")
+        return cls(**wanted)
+
+    def __post_init__(self) -> None:
+        if self.delay is not None and self.run_at is not None:
+            raise InvalidOption("give delay or run_at, not both", field="run_at")
+        if self.backoff is not None and self.backoff_ms is not None:
+            raise InvalidOption("give backoff or backoff_ms, not both", field="backoff_ms")
+        if self.run_at is not None and self.run_at.tzinfo is None:
+            raise InvalidOption("needs its offset: datetime(..., tzinfo=UTC)", field="run_at")
+
+    def to_body(self) -> dict[str, Any]:
+        """Return the body of `POST /api/tasks` that asks for this task."""
+        options = {
+            "priority": self.priority,
+            "max_retries": self.max_retries,
+            "backoff_ms": self.backoff_ms,
+            "backoff": None if self.backoff is None else self.backoff.to_json(),
+            "timeout_ms": None if self.timeout is None else milliseconds(self.timeout, "timeout"),
+            "delay_ms": None if self.delay is None else milliseconds(self.delay, "delay"),
+            "run_at": None if self.run_at is None else self.run_at.isoformat(),
+        }
+        body = {
+            "queue": self.queue,
+            "type": self.type,
+            "context": None if self.context is None else dict(self.context),
+            "options": {name: value for name, value in options.items() if value is not None} or None,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+
+def milliseconds(duration: Duration, field: str) -> int:
+    """Return a duration in whole milliseconds. Raises `InvalidOption` for a negative or an endless one."""
+    if isinstance(duration, str):
+        try:
+            return parse_duration(duration)
+        except InvalidOption as error:
+            raise InvalidOption(str(error), field=field) from None
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_MILLISECONDS / 1000:
+        raise InvalidOption('write "5s", a number of seconds or a timedelta, none of them negative', field=field)
+    return round(seconds * 1000)
