@@ -1,0 +1,139 @@
+"""The whole configuration as one frozen object, validated at start and passed to whoever needs it."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator
+
+from callboard.conf.queue_settings import (
+    BackoffSettings,
+    Delivery,
+    QueueSettings,
+    RetentionSettings,
+    Section,
+)
+from callboard.conf.values import DEAD_LETTER, Duration, QueueName, Size, check_queue_name, refuse
+
+__all__ = [
+    "DEAD_LETTER",
+    "DEFAULT_DATA_DIR",
+    "BackoffSettings",
+    "Delivery",
+    "HttpSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "QueueSettings",
+    "RetentionSettings",
+    "SamplesSettings",
+    "Section",
+    "Settings",
+    "ShutdownSettings",
+    "StoreSettings",
+    "check_queue_name",
+]
+
+DEFAULT_DATA_DIR: Final = Path("var")
+_MAX_PORT = 65_535
+
+
+class HttpSettings(Section):
+    """Where HTTP is served. Port 0 takes a free one; an empty token asks nobody for one."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=_MAX_PORT)] = 4000
+    token: Annotated[str, Field(repr=False)] = ""
+    max_body: Size = 2**20
+
+
+class StoreSettings(Section):
+    """Which database holds the tasks; `{data_dir}` in the URL stands for the data directory."""
+
+    url: str = "sqlite:///{data_dir}/callboard.db"
+
+    @field_validator("url")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        if url.startswith(("postgresql:", "postgres:", "postgresql+")):
+            raise refuse("PostgreSQL is not available yet in this version: write sqlite:///{data_dir}/callboard.db")
+        path = url.removeprefix("sqlite:///")
+        if path == url or not path or path == ":memory:":
+            raise refuse(f"{url!r} is not a store: write for example sqlite:///{{data_dir}}/callboard.db")
+        if "{" in url.replace("{data_dir}", ""):
+            raise refuse(f"{url!r}: only {{data_dir}} is filled in")
+        return url
+
+
+class ShutdownSettings(Section):
+    """How long running tasks may go on after SIGTERM, in milliseconds."""
+
+    grace: Duration = 30_000
+
+    @property
+    def grace_seconds(self) -> float:
+        """The grace in seconds."""
+        return self.grace / 1_000
+
+
+class SamplesSettings(Section):
+    """What the sample workers need. smtp: `host:port`; "" writes mails to files."""
+
+    smtp: str = ""
+
+    @field_validator("smtp")
+    @classmethod
+    def _host_and_port(cls, smtp: str) -> str:
+        host, _, port = smtp.rpartition(":")
+        if smtp and not (host and port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+            raise refuse(f'{smtp!r} is not host:port: write for example 127.0.0.1:25, or "" for files')
+        return smtp
+
+
+class LogLevel(StrEnum):
+    """The least severe records that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a record is written: for people or for programs."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogSettings(Section):
+    """What is written to standard error."""
+
+    level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.CONSOLE
+
+
+class Settings(Section):
+    """Everything that a server is told. `loading.load_settings` makes it from file, environment and flags."""
+
+    data_dir: Path = DEFAULT_DATA_DIR
+    http: HttpSettings = HttpSettings()
+    store: StoreSettings = StoreSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    queues: dict[QueueName, QueueSettings] = Field(default={})
+    templates: dict[str, QueueSettings] = Field(default={})
+    """What queues that are made on first use look like, by the route that makes them."""
+    samples: SamplesSettings = SamplesSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("templates")
+    @classmethod
+    def _no_templates_yet(cls, templates: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
+        if templates:
+            raise refuse("not available yet in this version")
+        return templates
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL with the data directory filled in, the same from any working directory."""
+        return self.store.url.replace("{data_dir}", str(self.data_dir.absolute()))
