@@ -4,6 +4,13 @@ import os
 
 import pytest
 
+from tests.support import killed_coverage
+
+
+def pytest_sessionstart() -> None:
+    """Keep the coverage data of processes that tests kill."""
+    killed_coverage.arrange()
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
