@@ -184,6 +184,16 @@ def reap_orphans(known: AbstractSet[int] | None = None, among: AbstractSet[int] 
     return reaped
 
 
+def reap_all_but(kept: int) -> None:
+    """Collect all children that have ended, as long as `kept` has not: it stays a zombie, for others to see.
+
+    Asks the kernel, where `reap_orphans` looks through all processes of the machine.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != kept:
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
 def end_orphans(known: AbstractSet[int], within: float = 5.0) -> set[int]:
     """SIGKILL and reap all direct children that are not in `known`, until there are none; return those left over.
 

@@ -1,0 +1,230 @@
+"""Be the server: boot the actor system, start the Registry, answer HTTP until told to stop.
+
+It runs as the supervisor's one child. Whatever happens to it or to its actors, the supervisor ends what is left and starts
+another one, so nothing here tries to repair anything.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from callboard.actors import processes
+from callboard.actors.asking import ask
+from callboard.actors.errors import CallboardError
+from callboard.actors.messages import Ping, RegistryReady, ShutDown, ShutDownDone, StartRegistry
+from callboard.actors.processes import Ident
+from callboard.actors.runtime import KEY_FILE, Runtime, run_folder, runtime_path
+from callboard.actors.system import Booted, address_text, boot, shut_down
+
+# isort: split
+from thespian.actors import ActorAddress, ActorSystem
+
+PING_SECONDS: Final = 2.0
+SILENCE_SECONDS: Final = 10.0
+REGISTRY_START_SECONDS: Final = 60.0
+DRAIN_SECONDS: Final = 3
+
+log = logging.getLogger(__name__)
+
+
+class ServerFailed(CallboardError):
+    """The server cannot come up; the text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What the HTTP application gets to work with."""
+
+    actor_system: ActorSystem
+    """Use `private()` endpoints: one endpoint that several threads share gets answers mixed up."""
+    registry: ActorAddress
+    runtime: Runtime
+    settings: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What to serve and how; handed from the command line through the supervisor to the server by fork."""
+
+    data_dir: Path
+    host: str
+    port: int
+    store_url: str
+    grace_seconds: float
+    registry_class: type
+    make_app: Callable[[ServerContext], Any]
+    """Return the ASGI application."""
+    settings: Any = None
+    """Handed to `make_app` as they are."""
+    registry_settings: dict[str, Any] = field(default_factory=dict)
+    """Sent to the Registry: the settings in JSON form."""
+
+
+class Reporter:
+    """Tell the supervisor, through a pipe, one JSON object a line; a supervisor that doesn't read holds nobody up."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        os.set_blocking(descriptor, False)
+
+    def tell(self, **what: object) -> None:
+        """Send a report; what doesn't fit into the pipe is dropped."""
+        with contextlib.suppress(OSError):
+            os.write(self.descriptor, json.dumps(what).encode() + b"\n")
+
+
+def run_server(serving: Serving, listener: socket.socket, url: str, guardian: int, reporter: Reporter) -> None:
+    """Serve until SIGTERM; raise ServerFailed if that can't begin.
+
+    `guardian` is the process that the actor system's admin dies with (the supervisor, as child subreaper).
+    """
+    os.setsid()  # the terminal's Ctrl-C is for the supervisor alone
+    key_path = run_folder(serving.data_dir) / KEY_FILE
+    booted = boot(key_path, guardian=guardian, leave_behind=(listener.fileno(), reporter.descriptor))
+    reporter.tell(pids={"admin": booted.admin})
+    registry = booted.actor_system.createActor(serving.registry_class)
+    registry_ident = _meet_registry(booted, registry)
+    reporter.tell(pids={"registry": registry_ident})
+    runtime = _runtime(serving, url, booted, registry, registry_ident)
+    _start_registry(serving, booted, registry, registry_ident, runtime)
+    runtime.write()
+    app = serving.make_app(ServerContext(booted.actor_system, registry, runtime, serving.settings))
+    with _registry_watched(booted.actor_system, registry, registry_ident):
+        _answer_http(app, listener, reporter)
+        _stop_registry(serving, booted, registry, registry_ident)
+    runtime_path(serving.data_dir).unlink(missing_ok=True)
+    shut_down(booted)
+
+
+def _request_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _meet_registry(booted: Booted, registry: ActorAddress) -> Ident:
+    reply = ask(booted.actor_system, registry, Ping(_request_id()), SILENCE_SECONDS)
+    ident = None if reply is None else processes.identify(reply.pid)
+    if ident is None:
+        raise ServerFailed("the Registry did not come up")
+    return ident
+
+
+def _runtime(serving: Serving, url: str, booted: Booted, registry: ActorAddress, registry_ident: Ident) -> Runtime:
+    pids = {"admin": booted.admin, "logger": booted.logger, "registry": registry_ident}
+    for role, pid in (("supervisor", os.getppid()), ("server", os.getpid())):
+        if (ident := processes.identify(pid)) is not None:
+            pids[role] = ident
+    return Runtime(
+        http=url,
+        admin_port=booted.port,
+        key_path=str(booted.key_path.absolute()),
+        registry=address_text(registry),
+        store_url=serving.store_url,
+        data_dir=str(serving.data_dir.absolute()),
+        pids=pids,
+    )
+
+
+def _start_registry(serving: Serving, booted: Booted, registry: ActorAddress, ident: Ident, runtime: Runtime) -> None:
+    request = StartRegistry(_request_id(), serving.registry_settings, runtime.data_dir, serving.store_url, runtime.boot_id)
+    reply = ask(booted.actor_system, registry, request, REGISTRY_START_SECONDS, lambda: processes.is_alive(ident))
+    if not isinstance(reply, RegistryReady):
+        raise ServerFailed(getattr(reply, "detail", "the Registry did not get ready"))
+
+
+def _stop_registry(serving: Serving, booted: Booted, registry: ActorAddress, ident: Ident) -> None:
+    request = ShutDown(_request_id(), serving.grace_seconds)
+    # The Registry needs a moment beyond the grace to have the rest given back; the supervisor allows for it.
+    within = serving.grace_seconds + DRAIN_SECONDS
+    reply = ask(booted.actor_system, registry, request, within, lambda: processes.is_alive(ident))
+    if not isinstance(reply, ShutDownDone):
+        log.warning("the Registry did not say that all queues have stopped")
+    elif reply.interrupted:
+        log.warning("%d tasks were still running after the grace and go back", reply.interrupted)
+
+
+@contextlib.contextmanager
+def _registry_watched(actor_system: ActorSystem, registry: ActorAddress, ident: Ident) -> Iterator[None]:
+    """Ping the Registry from a thread, and SIGKILL it when it has been silent for too long: the supervisor starts over."""
+    stopping = threading.Event()
+
+    def watch() -> None:
+        heard = time.monotonic()
+        with actor_system.private() as endpoint:
+            while not stopping.wait(PING_SECONDS):
+                if ask(endpoint, registry, Ping(_request_id()), PING_SECONDS, lambda: not stopping.is_set()) is not None:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard >= SILENCE_SECONDS and not stopping.is_set():
+                    log.error("the Registry has not answered for %.0f s and is killed", SILENCE_SECONDS)
+                    processes.kill(ident)
+                    return
+
+    watcher = threading.Thread(target=watch, name="registry-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        watcher.join(PING_SECONDS)
+
+
+class _QuietServer(uvicorn.Server):
+    """Uvicorn without its own signal handling, which raises the signal again at the end and so ends the process."""
+
+    def __init__(self, config: uvicorn.Config, reporter: Reporter) -> None:
+        super().__init__(config)
+        self._reporter = reporter
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._reporter.tell(ready=True)
+
+
+def _answer_http(app: Any, listener: socket.socket, reporter: Reporter) -> None:
+    """Answer requests until SIGTERM or SIGINT; then stop accepting and let those under way end, within a few seconds."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS
+    )
+    server = _QuietServer(config, reporter)
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.stop)
+        beating = asyncio.create_task(_beat(reporter))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            beating.cancel()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
+    if not server.started:
+        raise ServerFailed("the HTTP application did not start")
+
+
+async def _beat(reporter: Reporter) -> None:
+    """Show the supervisor that the event loop turns."""
+    while True:
+        reporter.tell(beat=True)
+        await asyncio.sleep(PING_SECONDS)
