@@ -7,6 +7,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
@@ -59,6 +60,8 @@ def _problem(path: tuple[str, ...], value: str) -> str | None:
         known = [SEPARATOR.join(parts).upper() for parts in _places(Settings, path[1:2])]
         near = difflib.get_close_matches(SEPARATOR.join(path).upper(), known, n=1, cutoff=0.5)  # PORT means HTTP__PORT
         return "unknown variable" + (f", did you mean {PREFIX}{near[0]}?" if near else "")
+    if annotation is Path and not value:
+        return "can't be blank"  # as a path it would be the working directory
     if is_model(annotation) or get_origin(annotation) in {dict, tuple}:
         try:
             json.loads(value)

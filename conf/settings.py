@@ -126,13 +126,6 @@ class Settings(Section):
     samples: SamplesSettings = SamplesSettings()
     log: LogSettings = LogSettings()
 
-    @field_validator("data_dir", mode="before")
-    @classmethod
-    def _not_blank(cls, data_dir: object) -> object:
-        if data_dir == "":  # as a path it would be the working directory
-            raise refuse("can't be blank")
-        return data_dir
-
     @field_validator("templates")
     @classmethod
     def _no_templates_yet(cls, templates: dict[str, QueueSettings]) -> dict[str, QueueSettings]:

@@ -1,0 +1,92 @@
+"""Find out whether a worker path can be used, without importing anybody's code into this process."""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from callboard.conf.queue_settings import QueueSettings
+
+IMPORT_SECONDS: Final = 10.0
+_AT_ONCE: Final = 4
+
+# Runs in a process of its own and writes one line to the descriptor that it is given: the module's own prints, exits
+# and crashes can't be taken for an answer. A class is not made here: what its constructor does is for real workers.
+_PROBE: Final = """
+import importlib, inspect, os, sys
+path, answer = sys.argv[1], int(sys.argv[2])
+def say(text):
+    os.write(answer, " ".join(text.split()).encode(errors="replace")[:2000] or b"fine")
+    os._exit(0)
+module, _, attribute = path.partition(":")
+try:
+    target = importlib.import_module(module)
+except BaseException as error:
+    say(f"{module} can't be imported: {type(error).__name__}: {error}")
+for name in attribute.split("."):
+    try:
+        target = getattr(target, name)
+    except AttributeError:
+        say(f"module {module} has no {attribute}")
+if inspect.isclass(target):
+    say("" if callable(getattr(target, "perform", None)) else f"{path} is a class without a method perform(task)")
+say("" if callable(target) else f"{path} is neither a class nor a function")
+"""
+_FINE: Final = "fine"
+_ANSWER_BYTES: Final = 4096
+
+
+def check_worker(path: str, seconds: float = IMPORT_SECONDS) -> str | None:
+    """Tell why a worker path (`module:attribute`) can't be used, None if it can.
+
+    Imports it in a short-lived process with this one's interpreter, environment and working directory. It takes as
+    long as the import, at most `seconds`: call it from a thread where others wait.
+    """
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        return f"{path!r} is not of the form module:attribute"
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as answers:  # noqa: PTH123 - a descriptor, not a path
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PROBE, path, str(writing)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(writing,),
+                start_new_session=True,  # so that what the import starts can be ended with it
+            )
+        finally:
+            os.close(writing)
+        with selectors.DefaultSelector() as selector:
+            selector.register(answers, selectors.EVENT_READ)
+            answered = selector.select(seconds)
+        said = (answers.read(_ANSWER_BYTES) or b"").decode(errors="replace") if answered else ""
+    # Before it is waited for: until then its group's number can't be anybody else's.
+    os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    if said:
+        return None if said == _FINE else said
+    if not answered:
+        return f"{module} can't be imported: it takes longer than {seconds:g} s"
+    ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return f"{module} can't be imported: it ends the process {ended}"
+
+
+def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
+    """Return a line for everything that keeps these queues' workers from running, each path tried once."""
+    paths = sorted({path for settings in queues.values() for path in settings.handlers.values()})
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        problems = dict(zip(paths, threads.map(check_worker, paths), strict=True))
+    lines = []
+    for name, settings in queues.items():
+        if not settings.handlers and settings.concurrency:
+            lines.append(f"[queues.{name}] worker: without a worker or types no task of this queue runs")
+        for type_, path in settings.handlers.items():
+            if problem := problems[path]:
+                lines.append(f"[queues.{name}] {'worker' if type_ == path else f'types.{type_}'}: {problem}")
+    return lines
