@@ -1,1 +1,49 @@
-"""Hold everything that has state, and the public face for those who write workers."""
+"""Hold everything that has state, and the public face for those who write workers and submit tasks.
+
+    from callboard.actors import Client, Worker, task
+
+The decorator `task` has the name of a module in here. That module is imported first, so that the decorator is what
+stays: Python sets a package's attribute when it loads a submodule, and never again. (So inside Callboard, write
+`from callboard.actors.task import Task`, never `import callboard.actors.task as ...`.)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from callboard.actors.task import Task, TaskState
+
+# isort: split
+from callboard.actors.handlers import Discard, Error, Ok, Worker, task
+
+if TYPE_CHECKING:
+    from callboard.actors.client import AsyncClient, Client
+    from callboard.actors.local_client import LocalClient
+    from callboard.actors.request import TaskRequest
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Discard",
+    "Error",
+    "LocalClient",
+    "Ok",
+    "Task",
+    "TaskRequest",
+    "TaskState",
+    "Worker",
+    "task",
+]
+
+# Loaded when asked for: a worker's process has no use for an HTTP client, and every actor would pay for it.
+_LATER: Final = {
+    "AsyncClient": "callboard.actors.client",
+    "Client": "callboard.actors.client",
+    "LocalClient": "callboard.actors.local_client",
+    "TaskRequest": "callboard.actors.request",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -100,7 +100,7 @@ def milliseconds(duration: Duration, field: str) -> int:
             return parse_duration(duration)
         except InvalidOption as error:
             raise InvalidOption(str(error), field=field) from None
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    seconds: object = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_MILLISECONDS / 1000:
         raise InvalidOption('write "5s", a number of seconds or a timedelta, none of them negative', field=field)
     return round(seconds * 1000)

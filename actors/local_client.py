@@ -1,0 +1,147 @@
+"""Talk to the server of a data directory on the same machine, by sealed messages, without HTTP and its token."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self, Unpack
+
+from callboard.actors.caller import QueueCaller
+from callboard.actors.connection import DEFAULT_TIMEOUT_SECONDS, Connection
+from callboard.actors.control import Control
+from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut, TaskNotFound, WrongState
+from callboard.actors.local_submission import cut, submit
+from callboard.actors.messages import CancelTasks, QueueFound, RetryTasks, TasksChanged
+from callboard.actors.request import TaskOptions, TaskRequest
+from callboard.actors.task import ENDED_STATES, Task, TaskState
+
+POLL_SECONDS: Final = 0.01
+DEFAULT_DATA_DIR: Final = Path("var")
+
+
+class LocalClient:
+    """The same calls as `Client`, for programs of the server's own user. Close it, or use it in a `with` block.
+
+    Thespian keeps one actor system a process: a second LocalClient, to another server, takes the first one's place, and
+    none may be used inside a worker or after a fork. May be shared between threads, which take turns.
+    timeout: seconds after which a call is given up, those included in which a dead server is being started again.
+    created_by: what the tasks say of who submitted them. Raises `ServerNotRunning` when there is no server.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path = DEFAULT_DATA_DIR,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        *,
+        created_by: str = "local",
+    ) -> None:
+        self.connection = Connection(Path(data_dir), timeout)
+        self.control = Control(self.connection)
+        self._created_by = created_by
+
+    def enqueue(
+        self,
+        queue: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Task:
+        """Submit a task and return it; it is on the server's disk then. `TaskRequest` says what the options mean.
+
+        A queue that is full refuses at once (`RequestRefused`), where `Client` waits until its timeout.
+        """
+        wanted = TaskRequest.of({"queue": queue, "context": context, **options})
+        return self.enqueue_many([wanted], idempotency_key=idempotency_key)[0]
+
+    def enqueue_many(
+        self, tasks: Iterable[TaskRequest | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> list[Task]:
+        """Submit many tasks and return them in their order.
+
+        All are validated before any is stored; then each queue's are stored in one transaction, or in several when they
+        weigh more than 1 MB. `PartlyAccepted` says which were accepted when a later part fails.
+        """
+        wanted = [TaskRequest.of(one) for one in tasks]
+        parts = list(cut(wanted, idempotency_key or ""))
+        for part in parts:
+            part.build(self.control.find(part.queue), self._created_by)
+        accepted: dict[int, Task] = {}
+        for part in parts:
+            try:
+                stored = submit(part, self.connection, self._created_by)
+            except CallboardError as error:
+                if accepted:
+                    raise PartlyAccepted([accepted[place] for place in sorted(accepted)], str(error)) from error
+                raise
+            accepted |= zip(part.places, stored, strict=True)
+        return [accepted[place] for place in range(len(wanted))]
+
+    def get(self, task_id: str) -> Task:
+        """Fetch one task. Raises `TaskNotFound`."""
+        task = self.connection.store.get(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+    def wait(self, task_id: str, timeout: float | None = None) -> Task:
+        """Fetch a task once it is completed, dead or cancelled; raises `RequestTimedOut` after `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # Read before the task: what is written in between is noticed at once below.
+            seen = self.connection.store.version()
+            task = self.get(task_id)
+            if task.state in ENDED_STATES:
+                return task
+            while True:
+                if until is not None and time.monotonic() >= until:
+                    raise RequestTimedOut(f"task {task_id} is still {task.state} after {timeout:g} s")
+                time.sleep(POLL_SECONDS)
+                if self.connection.store.version() != seen:
+                    break
+
+    def retry(self, task_id: str, *, keep_attempts: bool = False) -> Task:
+        """Put a dead, cancelled or completed task back with a fresh budget. Raises `WrongState` for any other."""
+
+        def request(request_id: str, found: QueueFound) -> RetryTasks:
+            return RetryTasks(request_id, found.queue, found.incarnation, (task_id,), keep_attempts)
+
+        return self._change(task_id, request, frozenset(TaskState) - ENDED_STATES)
+
+    def cancel(self, task_id: str) -> Task:
+        """Cancel a task, and kill it if it runs. Raises `WrongState` for one that has ended."""
+
+        def request(request_id: str, found: QueueFound) -> CancelTasks:
+            return CancelTasks(request_id, found.queue, found.incarnation, (task_id,))
+
+        return self._change(task_id, request, frozenset({TaskState.CANCELLED}))
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Fetch all queues as `GET /api/queues` shows them."""
+        return self.control.queues()
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _change(self, task_id: str, request: Any, wanted: frozenset[TaskState]) -> Task:
+        """Send a change of one task to its queue; `wanted`: the states that it leads to."""
+        queue = self.get(task_id).queue
+
+        def ask(caller: QueueCaller, left: float) -> tuple[TasksChanged, bool]:
+            return caller.ask_queue(queue, request, TasksChanged, left)
+
+        (answer, an_owner_died), the_server_died = self.connection.ask(ask)
+        if task_id not in answer.changed:
+            state = answer.unchanged.get(task_id, "")
+            if not state:
+                raise TaskNotFound(task_id)
+            # What died may have done it before.
+            if not ((an_owner_died or the_server_died) and state in wanted):
+                raise WrongState(task_id, state)
+        return self.get(task_id)
