@@ -3,6 +3,7 @@
 Run as `python -m tests.support.tiny_tree DATA_DIR PORT [GRACE]`.
 """
 
+import functools
 import logging
 import os
 import subprocess
@@ -12,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from callboard.actors import processes
 from callboard.actors.asking import ask
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.messages import (
-    Ping,
-    Refused,
     RefusalReason,
+    Refused,
     RegistryReady,
     ShutDown,
     ShutDownDone,
@@ -25,11 +32,6 @@ from callboard.actors.messages import (
 )
 from callboard.actors.server import ServerContext, Serving
 from callboard.actors.supervisor import supervise
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 # isort: split
 from thespian.actors import ActorAddress
@@ -52,7 +54,8 @@ class TinyChild(CallboardActor):
     def __init__(self) -> None:
         super().__init__()
         os.setpgid(0, 0)
-        self.program = subprocess.Popen(["sleep", "1000"])
+        dies_too = functools.partial(processes.die_with_parent, os.getpid())
+        self.program = subprocess.Popen(["sleep", "1000"], preexec_fn=dies_too)  # noqa: PLW1509  # no threads here
 
 
 class TinyRegistry(CallboardActor):
@@ -107,6 +110,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Under its importable name, because actors are found by their class's module.
-    from tests.support import tiny_tree
+    from tests.support import tiny_tree  # noqa: PLW0406
 
     sys.exit(tiny_tree.main())
