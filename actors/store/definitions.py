@@ -1,0 +1,62 @@
+"""The statements that make, own and delete queues: seldom run."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, delete, literal_column, select, update
+from sqlalchemy.dialects import sqlite
+
+from callboard.actors.store.rows import QUEUE_COLUMNS
+from callboard.actors.store.schema import counts, hand_outs, key_uses, queues, sequences, tasks
+from callboard.actors.store.statements import is_given, literal, most, prepare, unindexed
+
+_ONE: ColumnElement[Any] = literal_column("1")
+_NO: ColumnElement[Any] = literal_column("0")
+
+
+def _named(column: Any) -> Any:
+    return column == bindparam("of_queue")
+
+
+NEXT_INCARNATION = prepare(
+    update(sequences)
+    .where(sequences.c.name == literal("incarnation"))
+    .values(value=sequences.c.value + _ONE)
+    .returning(sequences.c.value),
+)
+BECOME_OWNER = prepare(
+    update(queues)
+    .where(_named(queues.c.name), queues.c.deleted == _NO)
+    .values(incarnation=bindparam("new_incarnation"))
+    .returning(queues.c.paused, queues.c.settings),
+)
+
+_put = sqlite.insert(queues).values({name: bindparam(name) for name in ("name", "settings", "configured", "created_at")})
+PUT_QUEUE = prepare(
+    _put.on_conflict_do_update(
+        index_elements=[queues.c.name],
+        set_={
+            "settings": _put.excluded.settings,
+            "configured": _put.excluded.configured,
+            "settings_version": queues.c.settings_version + _ONE,
+        },
+    ).returning(*QUEUE_COLUMNS),
+)
+PUT_COUNTS = prepare(sqlite.insert(counts).values(queue=bindparam("queue")).on_conflict_do_nothing())
+
+MARK_DELETED = prepare(update(queues).where(_named(queues.c.name)).values(deleted=_ONE))
+HALF_DELETED = prepare(select(queues.c.name).where(queues.c.deleted == _ONE))
+IDS_AFTER = prepare(
+    most(
+        select(tasks.c.id).where(tasks.c.id > bindparam("last_id"), _named(unindexed(tasks.c.queue))).order_by(tasks.c.id),
+    ),
+)
+DELETE_TASKS = prepare(delete(tasks).where(is_given(tasks.c.id)))
+FORGET_QUEUE = tuple(
+    prepare(delete(table).where(_named(column)))
+    for table, column in (
+        (hand_outs, hand_outs.c.queue),
+        (key_uses, key_uses.c.queue),
+        (counts, counts.c.queue),
+        (queues, queues.c.name),
+    )
+)

@@ -1,0 +1,110 @@
+"""The SQLite store as everybody uses it: reads past the actors, and the definitions of queues."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from callboard.actors.store import Ownership, QueueRow
+from callboard.actors.store import definitions as sql
+from callboard.actors.store.migrating import migrate_sqlite
+from callboard.actors.store.rows import queue_row
+from callboard.actors.store.sqlite_connection import connect, make_private, opening_errors, store_errors
+from callboard.actors.store.sqlite_owner import DatabaseFile, SqliteQueueStore, counted
+from callboard.actors.store.sqlite_reader import SqliteReader
+from callboard.actors.store.sqlite_transaction import written
+from callboard.actors.store.statements import COUNTS
+from callboard.actors.store.turn import WAIT_SECONDS, Turn
+from callboard.actors.task import TaskState
+
+DELETE_BATCH = 5_000
+"""Tasks of a deleted queue that go in one transaction: other writers wait no longer than for these."""
+
+
+class SqliteStore(SqliteReader):
+    """A store in one file. Reads may come from any thread; `own` and what writes from one at a time.
+
+    Making one creates the file, its tables, or brings them up to date. `migrated`: whether there was anything to do.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], int], turn_seconds: float = WAIT_SECONDS) -> None:
+        super().__init__(path)
+        self._clock = clock
+        with opening_errors(path):
+            make_private(path)
+            self._turn = Turn(Path(f"{path}.turn"), turn_seconds)
+        self.migrated = migrate_sqlite(path, self._turn)
+
+    def own(self, queue: str) -> tuple[SqliteQueueStore, Ownership]:
+        """Become the queue's owner. Raises KeyError when the queue is not in the store."""
+        with store_errors(self._path):
+            connection = connect(self._path, writes=True)
+            try:
+                with self._turn.taken(), written(connection):
+                    owned, ownership = self._own(connection, queue)
+            except BaseException:
+                connection.close()
+                raise
+        return owned, ownership
+
+    def _own(self, connection: sqlite3.Connection, queue: str) -> tuple[SqliteQueueStore, Ownership]:
+        incarnation: int = connection.execute(sql.NEXT_INCARNATION.sql).fetchall()[0][0]
+        rows = connection.execute(sql.BECOME_OWNER.sql, (incarnation, queue)).fetchall()
+        if not rows:
+            raise KeyError(queue)
+        numbers = connection.execute(COUNTS.sql, (queue,)).fetchone()
+        paused, settings = rows[0]
+        ownership = Ownership(
+            incarnation=incarnation,
+            last_rank=numbers[-2],
+            last_hand_out=numbers[-1],
+            counts=counted(numbers),
+            paused=bool(paused),
+            settings=settings,
+        )
+        file = DatabaseFile(self._path, self._turn, self._clock)
+        return SqliteQueueStore(connection, file, queue, incarnation), ownership
+
+    def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
+        """Create a queue or replace its settings. Finishes the deletions that a death cut short, too."""
+        with self._connected() as connection:
+            for (deleted,) in connection.execute(sql.HALF_DELETED.sql).fetchall():
+                self._clear(connection, deleted)
+            with self._turn.taken(), written(connection):
+                values = {"name": name, "settings": settings, "configured": configured, "created_at": now}
+                rows = connection.execute(sql.PUT_QUEUE.sql, sql.PUT_QUEUE.bind(**values)).fetchall()
+                connection.execute(sql.PUT_COUNTS.sql, (name,))
+        return queue_row(rows[0])
+
+    def delete_queue(self, name: str) -> int:
+        """Delete the queue and all its tasks, many at a time; from the first moment on it can't be owned any more.
+
+        Raises KeyError when the queue is not in the store.
+        """
+        with self._connected() as connection:
+            with self._turn.taken(), written(connection):
+                if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
+                    raise KeyError(name)
+            return self._clear(connection, name)
+
+    def _clear(self, connection: sqlite3.Connection, queue: str) -> int:
+        gone = 0
+        last_id = ""
+        # There is no index on the queue alone: one walk over all tasks, and none when the counts say that it's empty.
+        while any(connection.execute(COUNTS.sql, (queue,)).fetchone()[: len(TaskState)]):
+            ids = [row[0] for row in connection.execute(sql.IDS_AFTER.sql, (last_id, queue, DELETE_BATCH))]
+            if not ids:
+                break
+            with self._turn.taken(), written(connection):
+                gone += connection.execute(sql.DELETE_TASKS.sql, (json.dumps(ids),)).rowcount
+            last_id = ids[-1]
+        with self._turn.taken(), written(connection):
+            for statement in sql.FORGET_QUEUE:
+                connection.execute(statement.sql, (queue,))
+        return gone
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with store_errors(self._path), closing(connect(self._path, writes=True)) as connection:
+            yield connection

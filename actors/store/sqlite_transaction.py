@@ -1,0 +1,156 @@
+"""One transaction of a queue's owner in SQLite: the rows that it writes, and the counts that change with them."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any
+
+from callboard.actors.errors import DuplicateTask, StaleChange
+from callboard.actors.store import Change, Completion, KeyUse, ReadyTask, TaskUpdate
+from callboard.actors.store import statements as sql
+from callboard.actors.store.schema import COUNTED
+from callboard.actors.task import TaskState
+
+KEY_MICROSECONDS = 24 * 3600 * 1_000_000
+"""How long an idempotency key is remembered."""
+
+_state_of_insert, _rank_of_insert = itemgetter(1), itemgetter(3)
+_was = itemgetter(1)
+_state_of_update, _rank_of_update = itemgetter(2), itemgetter(4)
+
+
+class SqliteTransaction:
+    """One open transaction; `SqliteQueueStore.transaction` begins and ends it."""
+
+    def __init__(self, connection: sqlite3.Connection, queue: str, now: int) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._now = now
+        self._more: Counter[str] = Counter()  # Counter.subtract is slow, so what went is counted for itself
+        self._less: Counter[str] = Counter()
+        self._last_rank = self._last_hand_out = -(2**63)
+
+    def apply(self, change: Change) -> None:
+        """Write the change in the order of its fields, one `executemany` for each."""
+        if change.inserts:
+            self._insert(change)
+        if change.updates:
+            self._many(sql.UPDATE_TASK, change.updates, TaskUpdate._fields)
+            self._less.update(map(_was, change.updates))
+            self._more.update(map(_state_of_update, change.updates))
+            self._last_rank = max(self._last_rank, *map(_rank_of_update, change.updates))
+        if change.completions:
+            self._many(sql.COMPLETE, change.completions, Completion._fields)
+            self._less.update(map(_was, change.completions))
+            self._more[TaskState.COMPLETED] += len(change.completions)
+        for batch in change.hand_outs:
+            ids = json.dumps(batch.ids)
+            self._run(sql.PUT_HAND_OUT, queue=self._queue, number=batch.number, worker=batch.worker, ids=ids)
+            self._last_hand_out = max(self._last_hand_out, batch.number)
+        for number in change.hand_outs_ended:
+            self._run(sql.END_HAND_OUT, of_queue=self._queue, number=number)
+        if change.keys:
+            self._put_keys(change.keys)
+
+    def existing(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that the store has, in any queue."""
+        return {row[0] for row in self._run(sql.EXISTING, ids=json.dumps(list(ids)))}
+
+    def key_uses(self, keys: Sequence[str]) -> list[KeyUse]:
+        """Return the uses of these keys, in any queue, that are younger than 24 h."""
+        rows = self._run(sql.KEY_USES, ids=json.dumps(list(keys)), after=self._now - KEY_MICROSECONDS)
+        return [KeyUse(key, fingerprint, tuple(json.loads(ids)), queue) for key, fingerprint, ids, queue in rows]
+
+    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the stored flag itself
+        """Store whether the queue is paused."""
+        self._run(sql.SET_PAUSED, of_queue=self._queue, is_paused=int(paused))
+
+    def set_settings(self, settings: str) -> int:
+        """Store new settings and return their version."""
+        rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
+        return int(rows[0][0])
+
+    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
+        """Make due tasks available, earliest first, with ranks that rise from `first_rank`; return them in order."""
+        waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
+        if not waited:
+            return []
+        due = [
+            task._replace(state=str(TaskState.AVAILABLE), rank=rank) for rank, task in enumerate(waited, start=first_rank)
+        ]
+        self._connection.executemany(sql.MAKE_AVAILABLE.sql, [(task.rank, task.id) for task in due])
+        self._less.update(task.state for task in waited)
+        self._more[TaskState.AVAILABLE] += len(due)
+        self._last_rank = max(self._last_rank, due[-1].rank)
+        return due
+
+    def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
+        """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""
+        gone = self._run(
+            sql.PURGE,
+            of_queue=self._queue,
+            ended_state=str(state),
+            before=finished_before,
+            most=limit,
+        ).rowcount
+        self._less[state] += gone
+        return gone
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete those of these tasks of the queue that have ended; return how many."""
+        gone = self._run(sql.DELETE_ENDED, of_queue=self._queue, ids=json.dumps(list(ids))).fetchall()
+        self._less.update(row[0] for row in gone)
+        return len(gone)
+
+    def store_counts(self) -> None:
+        """Write what the transaction changed in the queue's counts: its last statement."""
+        more = dict.fromkeys(map(str, TaskState), 0)
+        for state, number in self._more.items():
+            more[COUNTED[state]] += number
+        for state, number in self._less.items():
+            more[COUNTED[state]] -= number
+        ranks = (self._last_rank, self._last_hand_out)
+        if any(more.values()) or max(ranks) > -(2**63):
+            self._connection.execute(sql.ADD_COUNTS.sql, (*more.values(), *ranks, self._queue))
+
+    def _insert(self, change: Change) -> None:
+        try:
+            self._connection.executemany(sql.INSERT_TASK.sql, sql.insert_rows(change.inserts, self._queue))
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                raise DuplicateTask("a task with one of these ids is in the store already") from error
+            raise
+        self._more.update(map(_state_of_insert, change.inserts))
+        self._last_rank = max(self._last_rank, *map(_rank_of_insert, change.inserts))
+
+    def _put_keys(self, keys: list[KeyUse]) -> None:
+        # Two old ones go for each new one, so that they can't pile up and no transaction pays for all of them.
+        self._run(sql.OLD_KEYS_GO, before=self._now - KEY_MICROSECONDS, most=2 * len(keys) + 10)
+        self._connection.executemany(
+            sql.PUT_KEY.sql,
+            [(use.key, self._queue, use.fingerprint, json.dumps(use.ids), self._now) for use in keys],
+        )
+
+    def _many(self, statement: sql.Prepared, changes: Sequence[tuple[Any, ...]], fields: Sequence[str]) -> None:
+        changed = self._connection.executemany(statement.sql, statement.rows(changes, fields)).rowcount
+        if changed != len(changes):
+            raise StaleChange(self._queue, len(changes) - changed)
+
+    def _run(self, statement: sql.Prepared, **values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(statement.sql, statement.bind(**values))
+
+
+@contextmanager
+def written(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block in a write transaction: committed at its end, or rolled back when anything is raised."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
