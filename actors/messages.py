@@ -188,7 +188,13 @@ class StartQueue:
     samples: dict[str, Any]
     log_level: str
     log_format: str
-    dead_letter: ActorAddress | None
+
+
+@dataclass(frozen=True)
+class DeadLetterAt:
+    """Forward what dies to this address from now on."""
+
+    address: ActorAddress
 
 
 @dataclass(frozen=True)
@@ -492,8 +498,6 @@ class Run:
 
     number: int
     tasks: tuple[RunTask, ...]
-    journal_from: int
-    """The worker cuts its journal to this length first: what lies behind it was never believed."""
 
 
 @dataclass(frozen=True)

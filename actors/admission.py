@@ -1,0 +1,99 @@
+"""Which submissions a queue accepts, and the place in the order that their tasks get."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from callboard.actors.messages import Outcome, Submission, Verdict
+from callboard.actors.store import Insert, KeyUse, ReadyTask, Transaction
+from callboard.actors.task import NewTask, TaskState
+
+_ACCEPTED = Verdict(Outcome.ACCEPTED)
+
+
+class Arrivals:
+    """The submissions of one request on their way into the store.
+
+    verdicts: one a submission. inserts: the rows to be, by task id. keys: the idempotency keys used.
+    """
+
+    def __init__(self, submissions: Sequence[Submission]) -> None:
+        self.submissions = submissions
+        self.verdicts: tuple[Verdict, ...] = ()
+        self.inserts: dict[str, Insert] = {}
+        self.keys: list[KeyUse] = []
+        self.accepted: list[NewTask] = []
+
+    def place(self, now: int, next_rank: Callable[[], int]) -> Iterator[tuple[NewTask, ReadyTask | None]]:
+        """Give each accepted task its place; yields it as it is held in memory, or None if it is for later."""
+        for task in self.accepted:
+            rank = next_rank()
+            lane = -task.priority
+            if task.run_at > now:
+                self.inserts[task.id] = Insert(task, TaskState.SCHEDULED, lane, rank)
+                yield task, None
+                continue
+            self.inserts[task.id] = Insert(task, TaskState.AVAILABLE, lane, rank)
+            yield (
+                task,
+                ReadyTask(
+                    task.id,
+                    task.type,
+                    task.context,
+                    task.priority,
+                    lane,
+                    rank,
+                    0,
+                    0,
+                    0,
+                    task.max_retries,
+                    task.backoff,
+                    task.timeout_ms,
+                    "available",
+                    0,
+                ),
+            )
+
+
+def admit(arrivals: Arrivals, transaction: Transaction, queue: str, room: int | None, *, closed: bool) -> None:
+    """Fill in verdicts and accepted tasks. room: how many more tasks the queue takes, None for any number."""
+    keys = [submission.key for submission in arrivals.submissions if submission.key]
+    uses: dict[str, list[KeyUse]] = {}
+    for use in transaction.key_uses(keys) if keys else ():
+        uses.setdefault(use.key, []).append(use)
+    resent = [task.id for submission in arrivals.submissions if submission.resent for task in submission.tasks]
+    stored = transaction.existing(resent) if resent else set()
+    verdicts = []
+    for submission in arrivals.submissions:
+        tasks = [task for task in submission.tasks if task.id not in stored] if stored else submission.tasks
+        verdict = _judge(submission, len(tasks), uses.get(submission.key, ()), queue, room, closed=closed)
+        verdicts.append(verdict)
+        if verdict.outcome is not Outcome.ACCEPTED:
+            continue
+        arrivals.accepted += tasks
+        if room is not None:
+            room -= len(tasks)
+        if submission.key and tasks:
+            use = KeyUse(submission.key, submission.fingerprint, tuple(task.id for task in submission.tasks), queue)
+            arrivals.keys.append(use)
+            uses.setdefault(use.key, []).append(use)
+    arrivals.verdicts = tuple(verdicts)
+
+
+def _judge(
+    submission: Submission, new: int, uses: Sequence[KeyUse], queue: str, room: int | None, *, closed: bool
+) -> Verdict:
+    if any(use.fingerprint != submission.fingerprint for use in uses):
+        return Verdict(Outcome.CONFLICT, detail="this Idempotency-Key was used by another request")
+    ours = {task.id for task in submission.tasks}
+    for use in uses:
+        if use.queue == queue and not ours.isdisjoint(use.ids):
+            # Our own tasks, sent again after an answer was lost.
+            return _ACCEPTED
+        if use.queue == queue:
+            return Verdict(Outcome.REPLAYED, use.ids)
+    if not new:
+        return _ACCEPTED
+    if closed:
+        return Verdict(Outcome.FULL, detail="the queue is draining and takes no new tasks")
+    if room is not None and new > room:
+        return Verdict(Outcome.FULL, detail="the queue has reached its max_length")
+    return _ACCEPTED

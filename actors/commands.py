@@ -1,0 +1,131 @@
+"""What people do to a queue's tasks by hand: cancel, retry, purge.
+
+A cancellation of a running task is answered only when its worker has died of it, or the task was quicker.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.crew import Doom, Moment
+from callboard.actors.lifecycle import retry_by_hand
+from callboard.actors.messages import DeadPurged, TasksChanged
+from callboard.actors.outcomes import Facts
+from callboard.actors.queue_owner import QueueOwner, Send
+from callboard.actors.task import CLAIMED, TaskState
+
+_PURGE_AT_ONCE = 1_000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A cancellation that waits for workers to die."""
+
+    request_id: str
+    sender: ActorAddress
+    outstanding: set[str]
+    changed: list[str]
+    unchanged: dict[str, str] = field(default_factory=dict)
+
+
+class Commands:
+    """Carries out commands on one owner's tasks; answers go through the owner's outbox once they are stored."""
+
+    def __init__(self, owner: QueueOwner) -> None:
+        self._owner = owner
+        self._waiting: list[_Waiting] = []
+
+    def cancel(self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, now: Moment) -> None:
+        """Cancel what waits, have killed what runs. Raises `StoreUnavailable`."""
+        owner = self._owner
+        running = {task_id for task_id in ids if not self._reclaim(task_id, now)}
+        rest = [task_id for task_id in ids if task_id not in running]
+        # What was taken back just now must be stored before it can be read.
+        owner.store_facts(now)
+        waiting = _Waiting(request_id, sender, running, [], dict.fromkeys(rest, ""))
+        for task in owner.store.load(rest):
+            if owner.outcomes.cancel(task, now):
+                waiting.changed.append(task.id)
+                del waiting.unchanged[task.id]
+            else:
+                waiting.unchanged[task.id] = task.state
+        owner.store_facts(now)
+        self._waiting.append(waiting)
+        self.stored(Facts())
+
+    def retry(self, request_id: str, ids: tuple[str, ...], now: Moment, *, keep_attempts: bool) -> TasksChanged:
+        """Put ended tasks back. Raises `StoreUnavailable`."""
+        owner = self._owner
+        unchanged = dict.fromkeys(ids, "")
+        changed = []
+        back = []
+        for task in owner.store.load(ids):
+            rank = owner.next_rank(now)
+            update = retry_by_hand(task, now.wall, -task.priority, rank, keep_attempts=keep_attempts)
+            if update is None:
+                unchanged[task.id] = "available" if task.state == CLAIMED else task.state
+                continue
+            owner.outcomes.facts.change.updates.append(update)
+            del unchanged[task.id]
+            changed.append(task.id)
+            back.append(
+                task._replace(
+                    state=update.state,
+                    attempt=update.attempt,
+                    failures=0,
+                    interruptions=0,
+                    lane=update.lane,
+                    rank=update.rank,
+                )
+            )
+        owner.store_facts(now)
+        for task in back:
+            owner.window.push(task)
+        return TasksChanged(request_id, tuple(changed), unchanged)
+
+    def purge(self, request_id: str, ids: tuple[str, ...] | None, now: Moment) -> DeadPurged:
+        """Delete dead tasks. Raises `StoreUnavailable`."""
+        store = self._owner.store
+        if ids is not None:
+            dead = [task.id for task in store.load(ids) if task.state == TaskState.DEAD]
+            with store.transaction() as transaction:
+                return DeadPurged(request_id, transaction.delete(dead))
+        total = 0
+        while True:
+            # Many small transactions: other queues get their turn between them.
+            with store.transaction() as transaction:
+                gone = transaction.purge(TaskState.DEAD, now.wall + 1, _PURGE_AT_ONCE)
+            total += gone
+            if gone < _PURGE_AT_ONCE:
+                return DeadPurged(request_id, total)
+
+    def stored(self, facts: Facts) -> None:
+        """Answer the cancellations that this commit has settled."""
+        still = []
+        for waiting in self._waiting:
+            for task_id in waiting.outstanding & facts.cancelled:
+                waiting.changed.append(task_id)
+            for task_id in waiting.outstanding & facts.ended:
+                waiting.unchanged[task_id] = "ended"
+            waiting.outstanding -= facts.cancelled | facts.ended
+            if waiting.outstanding:
+                still.append(waiting)
+                continue
+            reply: Any = TasksChanged(waiting.request_id, tuple(waiting.changed), waiting.unchanged)
+            self._owner.outbox.append(Send(waiting.sender, reply))
+        self._waiting = still
+
+    def _reclaim(self, task_id: str, now: Moment) -> bool:
+        """Get a handed-out task back from its worker; False: it runs (or may), so its worker is to be killed."""
+        owner = self._owner
+        place = owner.crew.flight(task_id)
+        if place is None:
+            return True
+        slot, index, _ = place
+        owner.outcomes.take_back(slot)
+        owner.outcomes.sweep(slot, now)
+        if owner.crew.flight(task_id) is None:
+            return True
+        owner.doom(slot, Doom.CANCEL, index)
+        return False

@@ -1,0 +1,185 @@
+"""The workers of one queue as its owner sees them: who has which batch, and when somebody must look after one.
+
+Plain data and pure decisions; processes and files are the Queue actor's and the owner's business.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.hand_out import JournalReader, Tokens
+from callboard.actors.store import HandOut, ReadyTask
+
+TAKE_BACK_SECONDS = 0.1
+"""A batch that takes longer is taken back but for what runs: nobody waits behind a stranger."""
+NOTHING_BEGUN_SECONDS = 1.0
+"""A batch of which nothing has begun is taken back by then."""
+UNRESPONSIVE_SECONDS = 10.0
+"""A worker that neither begins nor reports is killed and replaced."""
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks. wall: microseconds since the epoch, for people; mono: seconds, for deadlines."""
+
+    wall: int
+    mono: float
+
+
+class SlotState(StrEnum):
+    """What a worker is doing."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DYING = "dying"
+
+
+class Doom(StrEnum):
+    """Why the owner kills a worker; what happens to the task that ran there follows from it."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    INTERRUPT = "interrupt"
+    """Shutdown, scale-down, or a worker that does not answer: the task is not charged."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A task that a worker has. begun_at: wall clock of the worker; begun: this process's monotonic clock."""
+
+    task: ReadyTask
+    begun_at: int | None = None
+    begun: float | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a worker was handed in one go; `flights` holds what has neither ended nor been taken back, by index."""
+
+    number: int
+    sent: float
+    ids: list[str]
+    flights: dict[int, Flight]
+    last_sign: float
+    """Monotonic time of the last record or of the sending."""
+    began: bool = False
+    taken_back: bool = False
+    """What had not begun was taken back once: no token is left of it."""
+
+    def row(self, worker: str) -> HandOut:
+        """Return the batch as the store keeps it."""
+        return HandOut(self.number, worker, tuple(self.ids))
+
+    def running(self) -> tuple[int, Flight] | None:
+        """Return the task that has begun and not ended, with its index."""
+        for index, flight in self.flights.items():
+            if flight.begun_at is not None:
+                return index, flight
+        return None
+
+
+@dataclass(slots=True)
+class Slot:
+    """One worker process and the two files shared with it."""
+
+    name: str
+    pid: int
+    tokens: Tokens
+    journal: JournalReader
+    state: SlotState = SlotState.STARTING
+    address: ActorAddress | None = None
+    batch: Batch | None = None
+    doom: Doom | None = None
+    doomed_index: int | None = None
+    tasks_done: int = 0
+    retiring: bool = False
+    """To be stopped as soon as it has nothing to do (scale-down)."""
+    busy_since: float = 0.0
+
+
+class Care(StrEnum):
+    """What a busy worker needs now."""
+
+    NOTHING = "nothing"
+    TAKE_BACK = "take_back"
+    TIME_OUT = "time_out"
+    KILL = "kill"
+
+
+def care_for(slot: Slot, now: float) -> tuple[Care, float]:
+    """Decide what a busy worker needs, and when to look again (monotonic seconds; infinity: only when it rings)."""
+    batch = slot.batch
+    if batch is None or slot.state is not SlotState.BUSY:
+        return Care.NOTHING, float("inf")
+    running = batch.running()
+    waiting = len(batch.flights) - (running is not None)
+    moments = []
+    if running is not None:
+        begun = running[1].begun
+        overdue = (batch.sent if begun is None else begun) + running[1].task.timeout_ms / 1_000
+        if now >= overdue:
+            return Care.TIME_OUT, now
+        moments.append(overdue)
+    else:
+        unresponsive = batch.last_sign + UNRESPONSIVE_SECONDS
+        if now >= unresponsive:
+            return Care.KILL, now
+        moments.append(unresponsive)
+        # Between two tasks there is nothing to see, so a running one that is overdue is looked for in time as well.
+        shortest = min((flight.task.timeout_ms for flight in batch.flights.values()), default=None)
+        if shortest is not None:
+            moments.append(max(batch.sent + shortest / 1_000, now + TAKE_BACK_SECONDS))
+    if not batch.taken_back:
+        slow = batch.sent + (TAKE_BACK_SECONDS if batch.began else NOTHING_BEGUN_SECONDS)
+        if now >= slow and (waiting or running is not None):
+            return Care.TAKE_BACK, now
+        # A batch of one needs no taking back; its sign of life is looked for all the same.
+        moments.append(batch.sent + TAKE_BACK_SECONDS if now < batch.sent + TAKE_BACK_SECONDS else slow)
+    return Care.NOTHING, min(moments)
+
+
+@dataclass(slots=True)
+class Crew:
+    """All workers of a queue, by name, and which worker has which task."""
+
+    slots: dict[str, Slot] = field(default_factory=dict)
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """task id → (worker's name, index in its batch)"""
+
+    def idle(self) -> list[Slot]:
+        """Return the workers that may be given a batch."""
+        return [slot for slot in self.slots.values() if slot.state is SlotState.IDLE and not slot.retiring]
+
+    def busy(self) -> list[Slot]:
+        """Return the workers that have a batch."""
+        return [slot for slot in self.slots.values() if slot.batch is not None]
+
+    def running(self) -> int:
+        """Return how many tasks are being run (one a busy worker)."""
+        return sum(1 for slot in self.slots.values() if slot.batch is not None and slot.batch.flights)
+
+    def launch(self, slot: Slot, number: int, tasks: list[ReadyTask], now: float) -> Batch:
+        """Note that this worker has this batch."""
+        batch = Batch(number, now, [task.id for task in tasks], {i: Flight(t) for i, t in enumerate(tasks)}, now)
+        slot.batch, slot.state, slot.busy_since = batch, SlotState.BUSY, now
+        for index, task in enumerate(tasks):
+            self.places[task.id] = (slot.name, index)
+        return batch
+
+    def land(self, slot: Slot, index: int) -> Flight | None:
+        """Note that this task has left its worker; None when it had before."""
+        flight = slot.batch.flights.pop(index, None) if slot.batch is not None else None
+        if flight is not None:
+            del self.places[flight.task.id]
+        return flight
+
+    def flight(self, task_id: str) -> tuple[Slot, int, Flight] | None:
+        """Return where a handed-out task is."""
+        place = self.places.get(task_id)
+        if place is None:
+            return None
+        slot = self.slots[place[0]]
+        assert slot.batch is not None
+        return slot, place[1], slot.batch.flights[place[1]]

@@ -1,0 +1,178 @@
+"""Tokens and journal, both ends: how a Queue and its worker agree on a batch through crashes.
+
+*Tokens* is a FIFO into which the Queue writes the indices of a batch, one byte each. The worker reads one before it
+begins each task; the Queue takes tasks back by reading from the same FIFO. The kernel lets exactly one of the two have
+each index, and nobody can hang the other by being stopped.
+
+*Journal* is a file to which the worker appends a record when a task begins and when it ends. A write survives SIGKILL
+(not a power cut: hence the boot id in its head); a torn last record is ignored. An index whose token is gone but whose
+beginning is not in the journal had not begun.
+"""
+
+import errno
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple, Self
+
+MAX_BATCH = 256
+"""One byte an index."""
+_RECORD = struct.Struct("<IQBBQI")
+"""checksum of all that follows, batch number, index, mark, time in microseconds, length of the payload"""
+_CHECKSUM_SIZE = 4
+_FULL_DISK_RETRY_SECONDS = 0.1
+_LARGE_JOURNAL_BYTES = 1_000_000
+_FIFO_CAPACITY = 4_096
+"""PIPE_BUF on Linux: as many bytes are written at once or not at all. A batch is far smaller."""
+
+
+class Mark(IntEnum):
+    """What a record says."""
+
+    BEGUN = 1
+    COMPLETED = 2
+    """The payload is the result as JSON text."""
+    FAILED = 3
+    """The payload is a JSON object: kind, message, traceback, discard."""
+
+
+class Record(NamedTuple):
+    """One line of a journal. `at`: microseconds since the epoch."""
+
+    number: int
+    index: int
+    mark: int
+    at: int
+    payload: bytes
+
+
+class Tokens:
+    """One end of a worker's FIFO; both ends are opened for reading and writing, so that neither ever blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Make the FIFO (0600) and open it: the Queue's part."""
+        os.mkfifo(path, 0o600)
+        return cls(path)
+
+    def put(self, indices: bytes) -> None:
+        """Offer a batch: all of its indices in one write."""
+        if indices:
+            os.write(self._fd, indices)
+
+    def take(self) -> int | None:
+        """Take one index; None when there is none left."""
+        try:
+            return os.read(self._fd, 1)[0]
+        except BlockingIOError:
+            return None
+
+    def take_all(self) -> bytes:
+        """Take back every index that nobody has taken."""
+        try:
+            return os.read(self._fd, _FIFO_CAPACITY)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        """Let go of the FIFO."""
+        os.close(self._fd)
+
+
+def _head(boot_id: str, incarnation: int) -> bytes:
+    return f"callboard journal 1 {boot_id} {incarnation}\n".encode()
+
+
+class JournalWriter:
+    """The worker's end."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def write(self, number: int, index: int, mark: Mark, at: int, payload: bytes = b"") -> None:
+        """Append one record, in one write: a process killed meanwhile leaves it whole or torn, never mixed."""
+        body = _RECORD.pack(0, number, index, mark, at, len(payload))[_CHECKSUM_SIZE:] + payload
+        record = zlib.crc32(body).to_bytes(_CHECKSUM_SIZE, "little") + body
+        while not self._append(record):
+            # The disk is full. What happened can't be told yet, so this worker waits; the Queue sees to the rest.
+            time.sleep(_FULL_DISK_RETRY_SECONDS)
+
+    def _append(self, record: bytes) -> bool:
+        """Append all of it, or nothing and return False when there is no space."""
+        try:
+            written = os.write(self._fd, record)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                return False
+            raise
+        if written == len(record):
+            return True
+        os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+        return False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+class JournalReader:
+    """The Queue's end: reads what is new since the last time."""
+
+    def __init__(self, path: Path, boot_id: str, incarnation: int) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        head = _head(boot_id, incarnation)
+        os.pwrite(self._fd, head, 0)
+        self._start = self._offset = len(head)
+
+    def begin_anew(self) -> None:
+        """Drop what has been read and stored, if it has grown large; only while the worker has no batch."""
+        if self._offset - self._start > _LARGE_JOURNAL_BYTES:
+            os.ftruncate(self._fd, self._start)
+            self._offset = self._start
+
+    def read(self) -> list[Record]:
+        """Return the whole records that were appended since the last call."""
+        size = os.fstat(self._fd).st_size - self._offset
+        if size <= 0:
+            return []
+        records = []
+        for record, end in _records(os.pread(self._fd, size, self._offset)):
+            records.append(record)
+            size = end
+        if records:
+            self._offset += size
+        return records
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+def read_left_behind(path: Path, boot_id: str) -> list[Record] | None:
+    """Read the journal of a worker that is gone.
+
+    None: it can't be believed, it was written before the machine last started.
+    """
+    head, _, rest = path.read_bytes().partition(b"\n")
+    if not head.startswith(f"callboard journal 1 {boot_id} ".encode()):
+        return None
+    return [record for record, _ in _records(rest)]
+
+
+def _records(content: bytes) -> Iterator[tuple[Record, int]]:
+    """Yield each whole, undamaged record and where it ends; stop at the first that is not."""
+    position, size = 0, len(content)
+    while position + _RECORD.size <= size:
+        checksum, number, index, mark, at, length = _RECORD.unpack_from(content, position)
+        end = position + _RECORD.size + length
+        if end > size or zlib.crc32(memoryview(content)[position + _CHECKSUM_SIZE : end]) != checksum:
+            return
+        yield Record(number, index, mark, at, content[position + _RECORD.size : end]), end
+        position = end

@@ -1,0 +1,131 @@
+"""Which workers a queue should have, and when the missing ones may be started.
+
+What can't come up is tried again with backoff and reported as the queue's trouble: never a spin.
+"""
+
+from callboard.actors import processes
+from callboard.actors.crew import Doom, Moment, Slot, SlotState
+from callboard.actors.messages import StartQueue, StartWorker
+from callboard.actors.queue_owner import QueueOwner
+from callboard.actors.worker_files import QueueFolder
+from callboard.conf.settings import QueueSettings
+
+AT_ONCE = 4
+"""A fork takes some ten milliseconds; between these few the queue looks at its messages."""
+_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the next try, by how many starts have failed in a row."""
+_REPLACED_WHEN_CHANGED = ("worker", "types", "strict", "max_memory", "slots", "command")
+
+
+class Hiring:
+    """Decides about the workers of one owner; the actor forks and kills."""
+
+    def __init__(self, owner: QueueOwner, folder: QueueFolder, start: StartQueue) -> None:
+        self._owner = owner
+        self._folder = folder
+        self._start = start
+        self._made = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self.trouble = ""
+        """Why workers can't start, "" if they can."""
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds that a worker may take until it is ready."""
+        return self._owner.settings.start_timeout_ms / 1_000
+
+    def due(self, now: Moment) -> list[str]:
+        """Name the workers that are to be started now; those that are too many are let go."""
+        missing = self._wanted() - len(self._staff())
+        if missing < 0:
+            self._let_go(-missing)
+        if missing <= 0 or now.mono < self._not_before:
+            return []
+        first = self._made + 1
+        # A start that has failed before is tried with one worker, not with all.
+        self._made += 1 if self._failures else min(missing, AT_ONCE)
+        return [f"w{self._owner.incarnation}-{number}" for number in range(first, self._made + 1)]
+
+    def next_look(self, now: Moment) -> float:
+        """Return when `due` may name somebody, in monotonic seconds."""
+        if self._wanted() <= len(self._staff()):
+            return float("inf")
+        return max(now.mono, self._not_before)
+
+    def hire(self, name: str, pid: int) -> StartWorker:
+        """Make the files of a worker whose process has just been forked, and its first message."""
+        tokens, journal = self._folder.create(name)
+        self._owner.hired(Slot(name, pid, tokens, journal))
+        files, start, owner = self._folder.files(name), self._start, self._owner
+        return StartWorker(
+            worker=name,
+            queue=owner.queue,
+            incarnation=owner.incarnation,
+            boot_id=start.boot_id,
+            settings=owner.settings,
+            tokens=str(files.tokens),
+            journal=str(files.journal),
+            data_dir=start.data_dir,
+            store_url=start.store_url,
+            samples=start.samples,
+            log_level=start.log_level,
+            log_format=start.log_format,
+        )
+
+    def ready(self, worker: str, address: object) -> None:
+        """Take note of a worker that can run tasks."""
+        slot = self._owner.crew.slots.get(worker)
+        if slot is not None and slot.state is SlotState.STARTING:
+            slot.state, slot.address = SlotState.IDLE, address
+            self._failures, self.trouble = 0, ""
+
+    def failed(self, reason: str) -> None:
+        """Take note of why a worker can't start; its death is told by `gone`."""
+        self.trouble = f"workers can't start: {reason}"
+
+    def gone(self, worker: str, exitcode: int | None, now: Moment) -> None:
+        """Account for a worker that has died, and see to its successor."""
+        files = self._folder.files(worker)
+        exit_name = processes.exit_name(exitcode) if exitcode is not None else None
+        slot = self._owner.gone(worker, exit_name, files.read_trace(), now)
+        if slot is None:
+            return
+        slot.tokens.close()
+        slot.journal.close()
+        files.remove()
+        if slot.address is None and slot.doom is None:
+            self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
+            self._failures += 1
+            if self._failures > 1 and not self.trouble:
+                self.trouble = f"workers can't start: they die at once (exit {exit_name})"
+
+    def apply(self, settings: QueueSettings) -> None:
+        """Prepare for new settings: workers that were started with others of their own options are replaced."""
+        old = self._owner.settings
+        if any(getattr(old, name) != getattr(settings, name) for name in _REPLACED_WHEN_CHANGED):
+            for slot in self._owner.crew.slots.values():
+                slot.retiring = True
+            self._failures, self._not_before, self.trouble = 0, 0.0, ""
+
+    def _wanted(self) -> int:
+        owner = self._owner
+        if owner.stopping or not owner.settings.handlers:
+            return 0
+        return -(-owner.settings.concurrency // owner.settings.slots)
+
+    def _staff(self) -> list[Slot]:
+        """Return the workers that count; those without a future are let go when they have nothing to do."""
+        staff = []
+        for slot in list(self._owner.crew.slots.values()):
+            if slot.retiring and slot.state in {SlotState.IDLE, SlotState.STARTING} and not self._owner.stopping:
+                self._owner.doom(slot, Doom.INTERRUPT)
+            elif not slot.retiring and slot.state is not SlotState.DYING:
+                staff.append(slot)
+        return staff
+
+    def _let_go(self, count: int) -> None:
+        staff = sorted(self._staff(), key=lambda slot: slot.state is SlotState.BUSY)
+        for slot in staff[:count]:
+            slot.retiring = True
+        self._staff()

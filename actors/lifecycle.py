@@ -1,0 +1,172 @@
+"""What happens to a task, as pure functions: task × event × now → what the store is to hold from now on.
+
+Nothing here reads a clock, a file or a random source of its own. The state diagram is in the README; who decides *when*
+an event happened is the Queue's business (`queue_owner`), what follows from it is decided here.
+"""
+
+import json
+import random
+from dataclasses import dataclass
+
+from callboard.actors.options import Backoff, BackoffStrategy
+from callboard.actors.store import Completion, ReadyTask, TaskUpdate
+from callboard.actors.task import ENDED_STATES, AttemptError, ErrorKind, TaskState
+
+MAX_INTERRUPTIONS = 10
+"""So many uncharged interruptions in a row; the next is charged, or a task longer than the grace would loop for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that did not end well. Times in microseconds; `discard`: no further attempt whatever the budget."""
+
+    kind: ErrorKind
+    message: str
+    started_at: int
+    finished_at: int
+    traceback: str | None = None
+    exit: str | int | None = None
+    discard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A decision: the row as it is to be, and what it was that failed (None for moves that are no failure)."""
+
+    update: TaskUpdate
+    error: AttemptError | None = None
+
+
+def complete(task: ReadyTask, number: int, started_at: int, finished_at: int, result: str) -> Completion:
+    """Decide for an attempt that ended well; `result` is JSON text, `number` the hand-out that it belongs to."""
+    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+    return Completion(task.id, task.state, attempt, started_at, finished_at, result, number)
+
+
+def begin(task: ReadyTask, started_at: int) -> TaskUpdate:
+    """Decide for a task that is known to run: it is stored as executing, its attempt counted."""
+    return _update(task, TaskState.EXECUTING, attempt=task.attempt + 1, started_at=started_at)
+
+
+def give_back(task: ReadyTask) -> TaskUpdate | None:
+    """Decide for a task that was handed out and never begun: nothing happened, it keeps its place.
+
+    None: the row says `available` already, nothing is to be written.
+    """
+    if task.state == TaskState.AVAILABLE:
+        return None
+    attempt = task.attempt - 1 if task.state == TaskState.EXECUTING else task.attempt
+    return _update(task, TaskState.AVAILABLE, attempt=attempt)
+
+
+def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random) -> Transition:
+    """Decide for a failed attempt: interrupted (uncharged), retryable, available at once (no backoff), or dead."""
+    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+    charged = failure.kind is not ErrorKind.INTERRUPTED or task.interruptions >= MAX_INTERRUPTIONS
+    error = AttemptError(
+        attempt, failure.finished_at, failure.kind, failure.message, charged, failure.traceback, failure.exit
+    )
+    text = json.dumps(error.to_json())
+    if not charged:
+        update = _update(
+            task,
+            TaskState.AVAILABLE,
+            attempt=attempt,
+            interruptions=task.interruptions + 1,
+            hand_out=number,
+            error=text,
+        )
+        return Transition(update, error)
+    failures = task.failures + 1
+    if failure.discard or failures > task.max_retries:
+        state, run_at, finished_at = TaskState.DEAD, failure.finished_at, failure.finished_at
+    else:
+        delay_ms = read_backoff(task.backoff).delay_ms(failures, rng)
+        # Even without a wait it goes through `retryable`: when due it joins the back of its own priority.
+        state, run_at, finished_at = TaskState.RETRYABLE, failure.finished_at + delay_ms * 1_000, None
+    update = _update(
+        task,
+        state,
+        attempt=attempt,
+        failures=failures,
+        interruptions=0,
+        run_at=run_at,
+        started_at=failure.started_at,
+        finished_at=finished_at,
+        hand_out=number,
+        error=text,
+    )
+    return Transition(update, error)
+
+
+def cancel(task: ReadyTask, now: int, number: int | None = None, started_at: int | None = None) -> TaskUpdate | None:
+    """Decide for a cancellation; None where it is too late (the task has ended). `number`: it was running there."""
+    if task.state in ENDED_STATES:
+        return None
+    attempt = task.attempt
+    if number is not None and task.state != TaskState.EXECUTING:
+        attempt += 1
+    return _update(
+        task,
+        TaskState.CANCELLED,
+        attempt=attempt,
+        started_at=started_at,
+        finished_at=now,
+        hand_out=task.hand_out if number is None else number,
+    )
+
+
+def retry_by_hand(task: ReadyTask, now: int, lane: int, rank: int, *, keep_attempts: bool) -> TaskUpdate | None:
+    """Decide for a retry by hand: back with a fresh budget. None where the task has not ended."""
+    if task.state not in ENDED_STATES:
+        return None
+    return _update(
+        task,
+        TaskState.AVAILABLE,
+        lane=lane,
+        rank=rank,
+        run_at=now,
+        attempt=task.attempt if keep_attempts else 0,
+        failures=0,
+        interruptions=0,
+    )
+
+
+def read_backoff(text: str) -> Backoff:
+    """Read the backoff that a row holds."""
+    values = json.loads(text)
+    return Backoff(**{**values, "strategy": BackoffStrategy(values["strategy"])})
+
+
+def _update(
+    task: ReadyTask,
+    state: TaskState,
+    *,
+    attempt: int,
+    lane: int | None = None,
+    rank: int | None = None,
+    run_at: int | None = None,
+    failures: int | None = None,
+    interruptions: int | None = None,
+    started_at: int | None = None,
+    finished_at: int | None = None,
+    hand_out: int | None = None,
+    error: str | None = None,
+) -> TaskUpdate:
+    return TaskUpdate(
+        id=task.id,
+        was=task.state,
+        state=str(state),
+        lane=task.lane if lane is None else lane,
+        rank=task.rank if rank is None else rank,
+        priority=task.priority,
+        run_at=run_at,
+        attempt=attempt,
+        failures=task.failures if failures is None else failures,
+        interruptions=task.interruptions if interruptions is None else interruptions,
+        started_at=started_at,
+        finished_at=finished_at,
+        result=None,
+        hand_out=task.hand_out if hand_out is None else hand_out,
+        error=error,
+    )

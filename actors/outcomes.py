@@ -1,0 +1,195 @@
+"""From journal to facts: what the workers' records mean for their tasks.
+
+A fact is decided once, when it is read, and kept until a transaction has stored it.
+"""
+
+import json
+import random
+from dataclasses import dataclass, field
+
+from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
+from callboard.actors.hand_out import Mark, Record
+from callboard.actors.lifecycle import Failed, begin, cancel, complete, fail, give_back
+from callboard.actors.messages import DeadTask
+from callboard.actors.run_times import RunTimes
+from callboard.actors.store import Change, ReadyTask, TaskUpdate
+from callboard.actors.task import ErrorKind, TaskState
+from callboard.actors.window import Window
+
+
+@dataclass(slots=True)
+class Facts:
+    """What has happened and is not stored yet."""
+
+    change: Change = field(default_factory=Change)
+    dead: list[DeadTask] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    """Tasks that ended otherwise while somebody waited for their cancellation."""
+    completed: int = 0
+    failed: int = 0
+
+
+class Outcomes:
+    """Turns records and deaths into facts, and gives back to the window what nobody has begun."""
+
+    def __init__(self, queue: str, crew: Crew, window: Window, run_times: RunTimes, rng: random.Random) -> None:
+        self._queue = queue
+        self._crew = crew
+        self._window = window
+        self._run_times = run_times
+        self._rng = rng
+        self.facts = Facts()
+
+    def sweep(self, slot: Slot, now: Moment) -> None:
+        """Read what this worker has written since the last time."""
+        batch = slot.batch
+        if batch is None:
+            return
+        for record in slot.journal.read():
+            if record.number != batch.number or record.index not in batch.flights:
+                continue
+            flight = batch.flights[record.index]
+            batch.last_sign = now.mono
+            if record.mark == Mark.BEGUN:
+                batch.began = True
+                flight.begun_at = record.at
+                # The worker's wall clock placed between the sending and now: a clock that jumps makes nobody late.
+                flight.begun = min(max(batch.sent, now.mono - (now.wall - record.at) / 1e6), now.mono)
+            else:
+                self._crew.land(slot, record.index)
+                slot.tasks_done += 1
+                self.ended(flight.task, record, flight.begun_at or record.at)
+
+    def take_back(self, slot: Slot) -> None:
+        """Take from a worker what it has not begun; its stored hand-out is cut to the rest."""
+        batch = slot.batch
+        if batch is None:
+            return
+        batch.taken_back = True
+        indices = slot.tokens.take_all()
+        for index in indices:
+            flight = self._crew.land(slot, index)
+            if flight is not None:
+                batch.ids[index] = ""
+                self.release(flight.task)
+        if indices:
+            self.facts.change.hand_outs.append(batch.row(slot.name))
+
+    def mark_running(self, slot: Slot) -> None:
+        """Have the store say `executing` for a task that has been running for a while."""
+        running = slot.batch.running() if slot.batch is not None else None
+        if running is not None and running[1].task.state != TaskState.EXECUTING:
+            update = begin(running[1].task, running[1].begun_at or 0)
+            self._write(update)
+            running[1].task = _as_stored(running[1].task, update)
+
+    def reported(self, slot: Slot) -> None:
+        """Note that the worker's batch is over: what is neither ended nor taken back was never begun."""
+        batch = slot.batch
+        if batch is None:
+            return
+        for index in list(batch.flights):
+            flight = self._crew.land(slot, index)
+            if flight is not None:
+                self.release(flight.task)
+        self.facts.change.hand_outs_ended.append(batch.number)
+        slot.batch = None
+
+    def died(self, slot: Slot, now: Moment, exit_name: str | int | None, trace: str | None) -> None:
+        """Account for a worker that is gone: it has written all it ever will."""
+        self.sweep(slot, now)
+        batch = slot.batch
+        if batch is None:
+            return
+        running = batch.running()
+        index, flight = running if running is not None else (slot.doomed_index, None)
+        if flight is None and index is not None and slot.doom is Doom.CANCEL:
+            # It had taken the token and not begun: nothing ran, yet somebody wants it cancelled.
+            flight = batch.flights.get(index)
+        if flight is not None and index is not None:
+            self._crew.land(slot, index)
+            self._run_times.crashed({flight.task.type}, now.wall)
+            self._fell(slot, flight, now, exit_name, trace)
+        self.reported(slot)
+
+    def release(self, task: ReadyTask) -> None:
+        """Put a task back that was handed out and not begun: nothing has happened, it keeps its place."""
+        update = give_back(task)
+        if update is not None:
+            self._write(update)
+            task = _as_stored(task, update)
+        self._window.push(task)
+
+    def cancel(self, task: ReadyTask, now: Moment, number: int | None = None, started_at: int | None = None) -> bool:
+        """Cancel a task that is with no worker any more; False: it has ended before."""
+        update = cancel(task, now.wall, number, started_at)
+        if update is None:
+            return False
+        self._window.discard((task.id,))
+        self._write(update)
+        self.facts.cancelled.add(task.id)
+        return True
+
+    def ended(self, task: ReadyTask, record: Record, started_at: int) -> None:
+        """Apply the record of an end, good or bad, of the attempt that began then."""
+        self._run_times.ran(task.type, record.at - started_at)
+        self.facts.ended.add(task.id)
+        if record.mark == Mark.COMPLETED:
+            self.facts.completed += 1
+            result = record.payload.decode()
+            self.facts.change.completions.append(complete(task, record.number, started_at, record.at, result))
+            return
+        said = json.loads(record.payload)
+        kind, trace, discard = ErrorKind(said["kind"]), said["traceback"], said["discard"]
+        failure = Failed(kind, said["message"], started_at, record.at, traceback=trace, discard=discard)
+        self.failed(task, record.number, failure)
+
+    def failed(self, task: ReadyTask, number: int, failure: Failed) -> None:
+        """Apply a failure: the task waits for its retry, goes back, or dies."""
+        transition = fail(task, number, failure, self._rng)
+        update = transition.update
+        self._write(update)
+        if transition.error is not None and transition.error.charged:
+            self.facts.failed += 1
+        if update.state == TaskState.AVAILABLE:
+            self._window.push(_as_stored(task, update))
+        elif update.state == TaskState.DEAD:
+            at = failure.finished_at
+            self.facts.dead.append(DeadTask(task.id, self._queue, at, failure.kind, failure.message))
+
+    def _fell(self, slot: Slot, flight: Flight, now: Moment, exit_name: str | int | None, trace: str | None) -> None:
+        """Decide for the task that ran in a worker that died, by why it died."""
+        assert slot.batch is not None
+        number = slot.batch.number
+        started_at = flight.begun_at or now.wall
+        if slot.doom is Doom.CANCEL:
+            self.cancel(flight.task, now, number, flight.begun_at)
+            return
+        self.facts.ended.add(flight.task.id)
+        if slot.doom is Doom.TIMEOUT:
+            message = f"killed: it ran longer than its timeout of {flight.task.timeout_ms} ms"
+            failure = Failed(ErrorKind.TIMEOUT, message, started_at, now.wall)
+        elif slot.doom is Doom.INTERRUPT:
+            failure = Failed(ErrorKind.INTERRUPTED, "its worker was stopped", started_at, now.wall)
+        else:
+            how = f"signal {exit_name}" if isinstance(exit_name, str) else f"exit code {exit_name}"
+            message = f"the worker process died of {how}" if exit_name is not None else "the worker process died"
+            failure = Failed(ErrorKind.CRASH, message, started_at, now.wall, traceback=trace, exit=exit_name)
+        self.failed(flight.task, number, failure)
+
+    def _write(self, update: TaskUpdate) -> None:
+        self.facts.change.updates.append(update)
+
+
+def _as_stored(task: ReadyTask, update: TaskUpdate) -> ReadyTask:
+    """Return the task as it will be held in memory once the update is stored."""
+    return task._replace(
+        state=update.state,
+        attempt=update.attempt,
+        failures=update.failures,
+        interruptions=update.interruptions,
+        lane=update.lane,
+        rank=update.rank,
+        hand_out=update.hand_out,
+    )

@@ -1,0 +1,339 @@
+"""The Queue actor: a thin shell between messages and the owner of one queue.
+
+Every handler reads the clock once, tells the owner what has come, lets it take its turn, and then performs what the
+owner has decided (`_perform`).
+"""
+
+import logging
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from thespian.actors import ActorAddress, ActorExitRequest
+
+from callboard.actors import processes
+from callboard.actors.base import CallboardActor, Child, handles
+from callboard.actors.commands import Commands
+from callboard.actors.crew import Moment
+from callboard.actors.describing import describe
+from callboard.actors.errors import StoreUnavailable, Superseded
+from callboard.actors.hiring import Hiring
+from callboard.actors.housekeeping import Housekeeping
+from callboard.actors.inheritance import close_inherited
+from callboard.actors.messages import (
+    ApplySettings,
+    CancelTasks,
+    DeadLetterAt,
+    DeathsNoted,
+    DescribeQueue,
+    DrainQueue,
+    PauseQueue,
+    PurgeDead,
+    QueueDescribed,
+    QueueNotReady,
+    QueueReady,
+    QueueStopped,
+    RefusalReason,
+    Refused,
+    Report,
+    ResumeQueue,
+    RetryTasks,
+    ScaleQueue,
+    SettingsChanged,
+    StartQueue,
+    StopQueue,
+    SubmitTasks,
+    TasksAccepted,
+    TasksDied,
+    WorkerFailed,
+    WorkerReady,
+)
+from callboard.actors.queue_owner import Kill, QueueOwner
+from callboard.actors.stopping import Stopping
+from callboard.actors.store.opening import open_store
+from callboard.actors.worker import WorkerActor
+from callboard.actors.worker_files import QueueFolder
+from callboard.conf.logging import configure_logging
+from callboard.conf.settings import QueueSettings
+
+MAX_DEATHS_HELD = 1_000
+
+log = logging.getLogger(__name__)
+
+
+class QueueActor(CallboardActor):
+    """Owns one queue: the only writer of its tasks, the parent of its workers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Whatever a worker's task has started and detached comes here when the worker dies, to be ended.
+        processes.become_subreaper()
+        self._owner: QueueOwner | None = None
+        self._dead_letter: ActorAddress | None = None
+        self._deaths_sent = 0
+        self._deaths_noted = 0
+
+    # ------------------------------------------------------------ life
+
+    @handles(StartQueue)
+    def start(self, message: StartQueue, sender: ActorAddress) -> None:
+        """Own the queue; when that can't be, say why and end."""
+        configure_logging(message.log_level, message.log_format)
+        close_inherited(Path(message.data_dir))
+        self._start, self._registry = message, sender
+        now = _now()
+        try:
+            store, ownership, version = _own(message)
+            settings = QueueSettings.model_validate_json(ownership.settings)
+            owner = QueueOwner(message.queue, store, ownership, settings, random.Random(), now)  # noqa: S311 - jitter
+            owner.settings_version = version
+            folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
+            owner.recover(folder.left_behind(), now)
+            folder.clear()
+        except Exception as error:
+            log.exception("queue %s can't start", message.queue)
+            self.send(sender, QueueNotReady(message.queue, f"{type(error).__name__}: {error}"))
+            self.send(self.myAddress, ActorExitRequest())
+            return
+        self._owner = owner
+        self._commands = Commands(owner)
+        owner.on_stored = self._commands.stored
+        self._hiring = Hiring(owner, folder, message)
+        self._housekeeping = Housekeeping(owner, now)
+        self._stopping = Stopping(owner)
+        self.send(sender, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
+        self._go_on(now)
+
+    @handles(StopQueue)
+    def stop(self, message: StopQueue, sender: ActorAddress) -> None:
+        """Hand out nothing more; what runs has the grace to end."""
+        now = _now()
+        if self._owner is None:
+            self.send(sender, QueueStopped(message.request_id, message.queue, 0))
+            return
+        self._stopping.begin(message, sender, now)
+        self._go_on(now)
+
+    def on_wakeup(self, now: float) -> None:  # noqa: ARG002 - both clocks are read together
+        """Look at everything: due tasks, slow workers, timeouts, retention."""
+        self._go_on(_now())
+
+    def handler_failed(self, message: Any, sender: ActorAddress, error: BaseException) -> None:
+        """Refuse the request that could not be done; an owner that was replaced ends itself."""
+        if isinstance(error, Superseded):
+            os._exit(1)
+        reason = RefusalReason.STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else RefusalReason.FAILED
+        request_id = getattr(message, "request_id", None)
+        if request_id is not None:
+            self.send(sender, Refused(request_id, reason, str(error)))
+        if self._owner is not None:
+            self.wake_at(time.monotonic() + 0.1)
+
+    # ------------------------------------------------------------ tasks
+
+    @handles(SubmitTasks)
+    def submit(self, message: SubmitTasks, sender: ActorAddress) -> None:
+        """Store new tasks and answer when they are on disk."""
+        owner = self._addressed(message, sender)
+        if owner is None:
+            return
+        if message.settings_version != owner.settings_version:
+            self.send(sender, Refused(message.request_id, RefusalReason.STALE, "the queue's settings have changed"))
+            return
+        now = _now()
+        verdicts = owner.submit(message.submissions, now)
+        self.send(sender, TasksAccepted(message.request_id, verdicts))
+        self._perform(now)
+
+    @handles(CancelTasks)
+    def cancel(self, message: CancelTasks, sender: ActorAddress) -> None:
+        """Cancel tasks; answered once the last of those that run is gone."""
+        if (owner := self._addressed(message, sender)) is not None:
+            now = _now()
+            self._commands.cancel(message.request_id, message.ids, sender, now)
+            owner.turn(now)
+            self._perform(now)
+
+    @handles(RetryTasks)
+    def retry(self, message: RetryTasks, sender: ActorAddress) -> None:
+        """Put ended tasks back with a fresh budget."""
+        if self._addressed(message, sender) is not None:
+            now = _now()
+            reply = self._commands.retry(message.request_id, message.ids, now, keep_attempts=message.keep_attempts)
+            self.send(sender, reply)
+            self._go_on(now)
+
+    @handles(PurgeDead)
+    def purge(self, message: PurgeDead, sender: ActorAddress) -> None:
+        """Delete dead tasks."""
+        if self._addressed(message, sender) is not None:
+            self.send(sender, self._commands.purge(message.request_id, message.ids, _now()))
+
+    # ------------------------------------------------------------ the queue as a whole
+
+    @handles(PauseQueue)
+    def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
+        """Begin nothing more until resumed."""
+        if (owner := self._addressed(message, sender)) is not None:
+            owner.set_paused(paused=True)
+            self._answer_described(message.request_id, sender)
+
+    @handles(ResumeQueue)
+    def resume(self, message: ResumeQueue, sender: ActorAddress) -> None:
+        """End a pause or a drain."""
+        if (owner := self._addressed(message, sender)) is not None:
+            owner.set_paused(paused=False)
+            owner.draining = False
+            self._answer_described(message.request_id, sender)
+
+    @handles(DrainQueue)
+    def drain(self, message: DrainQueue, sender: ActorAddress) -> None:
+        """Accept nothing more, work off what is there."""
+        if (owner := self._addressed(message, sender)) is not None:
+            owner.draining = True
+            self._answer_described(message.request_id, sender)
+
+    @handles(ScaleQueue)
+    def scale(self, message: ScaleQueue, sender: ActorAddress) -> None:
+        """Change the concurrency, now and after a restart."""
+        if (owner := self._addressed(message, sender)) is not None:
+            owner.scale(message.concurrency)
+            changed = SettingsChanged(message.queue, owner.settings, owner.settings_version)
+            self.send(self._registry, changed)
+            self._answer_described(message.request_id, sender)
+
+    @handles(ApplySettings)
+    def apply_settings(self, message: ApplySettings, _sender: ActorAddress) -> None:
+        """Go on with settings that the Registry has stored; workers with the old ones are replaced."""
+        if (owner := self._owner) is not None:
+            self._hiring.apply(message.settings)
+            owner.settings, owner.settings_version = message.settings, message.settings_version
+            self._go_on(_now())
+
+    @handles(DescribeQueue)
+    def describe(self, message: DescribeQueue, sender: ActorAddress) -> None:
+        """Answer everything about this queue."""
+        if self._addressed(message, sender) is not None:
+            self._answer_described(message.request_id, sender)
+
+    # ------------------------------------------------------------ workers
+
+    @handles(WorkerReady)
+    def worker_ready(self, message: WorkerReady, sender: ActorAddress) -> None:
+        """Give work to a worker that has come up."""
+        child = self.child_at(sender)
+        if child is not None and self._owner is not None:
+            self.mark_ready(child)
+            self._hiring.ready(message.worker, sender)
+            self._go_on(_now())
+
+    @handles(WorkerFailed)
+    def worker_failed(self, message: WorkerFailed, _sender: ActorAddress) -> None:
+        """Report why a worker can't start; its death follows and the next try waits."""
+        self._hiring.failed(message.reason)
+
+    @handles(Report)
+    def report(self, message: Report, _sender: ActorAddress) -> None:
+        """Read all journals: the bell of one worker serves for all."""
+        if (owner := self._owner) is not None:
+            now = _now()
+            owner.reported(message.worker, message.number, now)
+            self._go_on(now)
+
+    def child_exited(self, child: Child, exitcode: int | None) -> None:
+        """Account for what ran in a dead worker and replace it."""
+        processes.end_orphans({child.pid for child in self.children})
+        if self._owner is not None:
+            now = _now()
+            self._hiring.gone(child.name, exitcode, now)
+            self._go_on(now)
+
+    def child_not_ready(self, child: Child) -> None:
+        """Report a worker that took too long to start; it has been killed."""
+        self._hiring.failed(f"worker {child.name} was not ready within its start_timeout")
+
+    # ------------------------------------------------------------ the dead
+
+    @handles(DeadLetterAt)
+    def forward_dead_to(self, message: DeadLetterAt, _sender: ActorAddress) -> None:
+        """Forward what dies to this DeadLetter; an earlier one will note nothing any more."""
+        self._dead_letter = message.address
+        self._deaths_noted = self._deaths_sent
+        self._forward_dead()
+
+    @handles(DeathsNoted)
+    def deaths_noted(self, message: DeathsNoted, _sender: ActorAddress) -> None:
+        """Send the DeadLetter what has died meanwhile."""
+        self._deaths_noted = message.number
+        self._forward_dead()
+
+    def _forward_dead(self) -> None:
+        """Forward the newest dead; one unanswered message at a time, the rest is in the store anyway."""
+        owner = self._owner
+        if owner is None or not owner.dead or self._dead_letter is None or self._deaths_sent != self._deaths_noted:
+            return
+        self._deaths_sent += 1
+        self.send(self._dead_letter, TasksDied(owner.queue, self._deaths_sent, tuple(owner.dead[-MAX_DEATHS_HELD:])))
+        owner.dead = []
+
+    # ------------------------------------------------------------ after every message
+
+    def _addressed(self, message: Any, sender: ActorAddress) -> QueueOwner | None:
+        """Return the owner if the message is meant for it; refuse it otherwise."""
+        owner = self._owner
+        if owner is not None and (message.queue, message.incarnation) == (owner.queue, owner.incarnation):
+            if not owner.stopping:
+                return owner
+            detail = "the server is shutting down"
+            self.send(sender, Refused(message.request_id, RefusalReason.SHUTTING_DOWN, detail))
+            return None
+        self.send(sender, Refused(message.request_id, RefusalReason.STALE, "this is another queue's or owner's address"))
+        return None
+
+    def _answer_described(self, request_id: str, sender: ActorAddress) -> None:
+        owner = self._owner
+        assert owner is not None
+        now = _now()
+        self._go_on(now)
+        self.send(sender, QueueDescribed(request_id, describe(owner, self._hiring, now, os.getpid())))
+
+    def _go_on(self, now: Moment) -> None:
+        if self._owner is not None:
+            self._owner.turn(now)
+            self._housekeeping.turn(now)
+            self._perform(now)
+
+    def _perform(self, now: Moment) -> None:
+        """Do what the owner has decided: send, kill, hire; then ask to be woken for the next thing."""
+        owner = self._owner
+        assert owner is not None
+        self._stopping.turn(now)
+        names = self._hiring.due(now)
+        outbox, owner.outbox = owner.outbox, []
+        for action in outbox:
+            if isinstance(action, Kill):
+                for child in self.children:
+                    if child.name == action.worker:
+                        self.kill_child(child)
+            else:
+                self.send(action.to, action.message)
+        self._forward_dead()
+        # Last, because a child that dies while its creator is still busy is noticed late.
+        for name in names:
+            child = self.spawn(WorkerActor, name, ready_within=self._hiring.start_timeout)
+            self.send(child.address, self._hiring.hire(name, child.pid))
+        hire_next = self._hiring.next_look(now)
+        self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
+
+
+def _own(message: StartQueue) -> Any:
+    store = open_store(message.store_url)
+    version = next(row.settings_version for row in store.queues() if row.name == message.queue)
+    queue_store, ownership = store.own(message.queue)
+    return queue_store, ownership, version
+
+
+def _now() -> Moment:
+    return Moment(time.time_ns() // 1_000, time.monotonic())

@@ -1,0 +1,389 @@
+"""The owner of one queue: decides, stores, and only then says what is to be sent.
+
+A plain class, so that it can be driven without actors. The Queue actor hands it messages, deaths and the time, performs
+what stands in `outbox` and asks `next_look` when to come back. Each turn is one transaction that carries all that is
+known at that moment: new tasks, outcomes of all workers, the next hand-outs.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.admission import Arrivals, admit
+from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
+from callboard.actors.errors import StoreUnavailable
+from callboard.actors.hand_out import MAX_BATCH
+from callboard.actors.lifecycle import begin
+from callboard.actors.messages import DeadTask, Run, RunTask, Submission, Verdict
+from callboard.actors.outcomes import Facts, Outcomes
+from callboard.actors.rates import Rates
+from callboard.actors.recovery import recover
+from callboard.actors.run_times import BATCH_BYTES, BATCH_MICROSECONDS, RunTimes
+from callboard.actors.store import Change, HandOut, Ownership, QueueStore, ReadyTask, TaskUpdate, Transaction
+from callboard.actors.task import CLAIMED, TaskState
+from callboard.actors.window import Window
+from callboard.actors.worker_files import LeftBehind
+from callboard.conf.settings import QueueSettings
+
+DUE_AT_ONCE = 500
+_STORE_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+log = logging.getLogger(__name__)
+
+
+class Send(NamedTuple):
+    """A message to be sent once the turn is stored."""
+
+    to: ActorAddress
+    message: Any
+
+
+class Kill(NamedTuple):
+    """A worker to be killed with its process group."""
+
+    worker: str
+
+
+@dataclass(slots=True)
+class Launch:
+    """A batch that is about to be handed out: who gets it, and what the store must know of it."""
+
+    slot: Slot
+    number: int
+    tasks: list[ReadyTask]
+
+
+class QueueOwner:
+    """Owns one queue from `recover` until the process ends."""
+
+    def __init__(
+        self, queue: str, store: QueueStore, ownership: Ownership, settings: QueueSettings, rng: random.Random, now: Moment
+    ) -> None:
+        self.queue = queue
+        self.store = store
+        self.settings = settings
+        self.settings_version = 0
+        self.incarnation = ownership.incarnation
+        self.paused = ownership.paused
+        self.draining = False
+        self.stopping = False
+        self.trouble = ""
+        """Why the store can't be used just now."""
+        self.outbox: list[Send | Kill] = []
+        self.on_stored: Callable[[Facts], None] = lambda _facts: None
+        """Called after each commit, for those who wait for what it has stored."""
+        self.dead: list[DeadTask] = []
+        self.crew = Crew()
+        self.window = Window()
+        self.run_times = RunTimes()
+        self.rates = Rates(now.mono)
+        self.outcomes = Outcomes(queue, self.crew, self.window, self.run_times, rng)
+        self._last_rank = ownership.last_rank
+        self._last_number = ownership.last_hand_out
+        self._next_due: int | None = 0
+        self._next_scan = 0.0
+        self._store_failures = 0
+        self._store_retry = 0.0
+
+    # ------------------------------------------------------------ what happened
+
+    def recover(self, left: LeftBehind, now: Moment) -> None:
+        """Settle what earlier owners had handed out; their workers must be gone. Raises `StoreUnavailable`."""
+        hand_outs = self.store.hand_outs()
+        ids = [task_id for hand_out in hand_outs for task_id in hand_out.ids if task_id]
+        tasks = {task.id: task for task in self.store.load(ids)}
+        recover(hand_outs, tasks, left, self.outcomes, now)
+        self.store_facts(now)
+
+    def store_facts(self, now: Moment) -> None:
+        """Store what has happened, without handing anything out. Raises `StoreUnavailable`; the facts then stay."""
+        facts = self.outcomes.facts
+        if facts.change:
+            with self.store.transaction() as transaction:
+                transaction.apply(facts.change)
+            self._stored(facts, now)
+
+    def submit(self, submissions: tuple[Submission, ...], now: Moment) -> tuple[Verdict, ...]:
+        """Store new tasks, the first of them already handed out if workers are idle. Raises `StoreUnavailable`."""
+        arrivals = Arrivals(submissions)
+        self.turn(now, arrivals)
+        if self.trouble:
+            raise StoreUnavailable(self.trouble)
+        return arrivals.verdicts
+
+    def hired(self, slot: Slot) -> None:
+        """Take note of a worker that is being started."""
+        self.crew.slots[slot.name] = slot
+
+    def reported(self, worker: str, number: int, now: Moment) -> None:
+        """Handle a worker's bell: its batch has no tokens left and it waits for the next."""
+        slot = self.crew.slots.get(worker)
+        if slot is None or slot.batch is None or slot.batch.number != number:
+            return
+        self.outcomes.sweep(slot, now)
+        self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+        self.outcomes.reported(slot)
+        if slot.state is SlotState.BUSY:
+            slot.state = SlotState.IDLE
+
+    def gone(self, worker: str, exit_name: str | int | None, trace: str | None, now: Moment) -> Slot | None:
+        """Handle the death of a worker: it has written all it ever will."""
+        slot = self.crew.slots.get(worker)
+        if slot is None:
+            return None
+        if slot.batch is not None:
+            self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+        self.outcomes.take_back(slot)
+        self.outcomes.died(slot, now, exit_name, trace)
+        del self.crew.slots[worker]
+        return slot
+
+    def doom(self, slot: Slot, doom: Doom, index: int | None = None) -> None:
+        """Have a worker killed; what becomes of its running task follows from `doom`."""
+        if slot.state is SlotState.DYING:
+            return
+        slot.state, slot.doom, slot.doomed_index = SlotState.DYING, doom, index
+        self.outbox.append(Kill(slot.name))
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Pause or resume, now and after a restart. Raises `StoreUnavailable`."""
+        with self.store.transaction() as transaction:
+            transaction.set_paused(paused)
+        self.paused = paused
+
+    def scale(self, concurrency: int) -> None:
+        """Change the concurrency, now and after a restart. Raises `StoreUnavailable`."""
+        settings = self.settings.model_copy(update={"concurrency": concurrency})
+        with self.store.transaction() as transaction:
+            self.settings_version = transaction.set_settings(settings.model_dump_json())
+        self.settings = settings
+
+    # ------------------------------------------------------------ the turn
+
+    def turn(self, now: Moment, arrivals: Arrivals | None = None) -> None:
+        """Look at all workers, decide what runs next, store it all in one transaction, fill the outbox."""
+        for slot in self.crew.busy():
+            self._look_after(slot, now)
+        if arrivals is None and now.mono < self._store_retry:
+            return
+        launches: list[Launch] = []
+        try:
+            self._read_ahead(now)
+            if arrivals is None and not self.outcomes.facts.change and not self._may_launch() and not self._is_due(now):
+                return
+            with self.store.transaction() as transaction:
+                if arrivals is not None:
+                    self._take_in(arrivals, transaction, now)
+                self._promote(transaction, now)
+                self._launch(launches, now)
+                transaction.apply(self._change(arrivals, launches, now))
+        except StoreUnavailable as error:
+            self._undo(arrivals, launches)
+            self._in_trouble(str(error), now)
+            return
+        except BaseException:
+            self._undo(arrivals, launches)
+            raise
+        self.trouble, self._store_failures = "", 0
+        self._stored(self.outcomes.facts, now)
+        if arrivals is not None:
+            self.rates.add("submitted", len(arrivals.inserts), now.mono)
+        for launch in launches:
+            self._send(launch)
+
+    def next_look(self, now: Moment) -> float:
+        """Return the monotonic time at which `turn` should be called if nothing happens before."""
+        moments = [care_for(slot, now.mono)[1] for slot in self.crew.busy()]
+        if self.trouble:
+            moments.append(self._store_retry)
+        else:
+            moments.append(self._next_scan)
+            if self._next_due is not None:
+                moments.append(now.mono + max(self._next_due - now.wall, 0) / 1e6)
+        return min(moments)
+
+    def next_rank(self, now: Moment) -> int:
+        """Return the next rank: ranks only rise, so a clock that steps back breaks no order."""
+        self._last_rank = max(now.wall, self._last_rank + 1)
+        return self._last_rank
+
+    def due_at(self, run_at: int) -> None:
+        """Take note that a task will be due then."""
+        self._next_due = run_at if self._next_due is None else min(self._next_due, run_at)
+
+    def _look_after(self, slot: Slot, now: Moment) -> None:
+        self.outcomes.sweep(slot, now)
+        care, _ = care_for(slot, now.mono)
+        if care is Care.TAKE_BACK:
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+            self.outcomes.mark_running(slot)
+        elif care is Care.TIME_OUT:
+            # Take the rest back first and look again: only if that very task still runs does its process die.
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+            running = slot.batch.running() if slot.batch is not None else None
+            if running is not None and care_for(slot, now.mono)[0] is Care.TIME_OUT:
+                self.doom(slot, Doom.TIMEOUT, running[0])
+        elif care is Care.KILL:
+            log.warning("worker %s of queue %s does not answer: it is replaced", slot.name, self.queue)
+            self.outcomes.take_back(slot)
+            self.doom(slot, Doom.INTERRUPT)
+
+    def _read_ahead(self, now: Moment) -> None:
+        """Fill the window from the store, and learn when the next task is due."""
+        if self.window.wants_more:
+            count, size = self.window.room()
+            rows = self.store.ready(self.window.edge, count, size)
+            self.window.filled(rows, everything=not rows, handed_out=self.crew.places)
+        if now.mono >= self._next_scan:
+            self._next_scan = now.mono + self.settings.poll_interval_ms / 1_000
+            self._next_due = self.store.next_due()
+
+    def _is_due(self, now: Moment) -> bool:
+        return self._next_due is not None and self._next_due <= now.wall
+
+    def _may_launch(self) -> bool:
+        return self._free() > 0 and self.window.peek() is not None
+
+    def _free(self) -> int:
+        if self.paused or self.stopping:
+            return 0
+        return min(len(self.crew.idle()), self.settings.concurrency - self.crew.running())
+
+    def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
+        room = None
+        if self.settings.max_length:
+            counts = self.store.counts()
+            waiting = sum(counts[s] for s in (TaskState.AVAILABLE, TaskState.SCHEDULED, TaskState.RETRYABLE))
+            room = self.settings.max_length - waiting
+        admit(arrivals, transaction, self.queue, room, closed=self.draining)
+        for task, ready in arrivals.place(now.wall, lambda: self.next_rank(now)):
+            if ready is None:
+                self.due_at(task.run_at)
+            else:
+                self.window.push(ready)
+
+    def _promote(self, transaction: Transaction, now: Moment) -> None:
+        """Make available what is due; it joins the back of its own priority."""
+        if not self._is_due(now):
+            return
+        first = max(now.wall, self._last_rank + 1)
+        rows = transaction.due(now.wall, DUE_AT_ONCE, first)
+        self._last_rank = first + len(rows)
+        for row in rows:
+            self.window.push(row)
+        # If this transaction fails they are where they were, and the next scan says so.
+        self._next_due = now.wall if len(rows) == DUE_AT_ONCE else None
+        self._next_scan = 0.0
+
+    def _launch(self, launches: list[Launch], now: Moment) -> None:
+        """Choose batches for the idle workers: about 20 ms of work each, shared out evenly."""
+        free = self._free()
+        for slot in self.crew.idle()[: max(free, 0)]:
+            share = -(-len(self.window) // free)
+            free -= 1
+            tasks = self._batch(min(share, MAX_BATCH), now)
+            if not tasks:
+                return
+            self._last_number += 1
+            launches.append(Launch(slot, self._last_number, tasks))
+            self.crew.launch(slot, self._last_number, tasks, now.mono)
+
+    def _batch(self, limit: int, now: Moment) -> list[ReadyTask]:
+        tasks: list[ReadyTask] = []
+        work = 0.0
+        size = 0
+        while len(tasks) < limit and (task := self.window.peek()) is not None:
+            work += self.run_times.expected(task, now.wall)
+            size += len(task.context)
+            if tasks and (work > BATCH_MICROSECONDS or size > BATCH_BYTES):
+                break
+            self.window.pop()
+            tasks.append(task)
+        return tasks
+
+    def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
+        """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
+        facts = self.outcomes.facts.change
+        updates: list[TaskUpdate] = list(facts.updates)
+        hand_outs: list[HandOut] = list(facts.hand_outs)
+        arrived = arrivals.inserts if arrivals is not None else {}
+        for launch in launches:
+            batch = launch.slot.batch
+            assert batch is not None
+            hand_outs.append(batch.row(launch.slot.name))
+            alone = len(launch.tasks) == 1
+            for flight in batch.flights.values():
+                task = flight.task
+                if (insert := arrived.get(task.id)) is not None:
+                    state = TaskState.EXECUTING if alone else CLAIMED
+                    attempt, started_at = (1, now.wall) if alone else (0, None)
+                    arrived[task.id] = insert._replace(state=state, attempt=attempt, started_at=started_at)
+                    flight.task = task._replace(state=str(state), attempt=attempt)
+                elif alone:
+                    update = begin(task, now.wall)
+                    updates.append(update)
+                    flight.task = task._replace(state=update.state, attempt=update.attempt)
+        return Change(
+            inserts=list(arrived.values()),
+            updates=updates,
+            completions=facts.completions,
+            hand_outs=hand_outs,
+            hand_outs_ended=facts.hand_outs_ended,
+            keys=arrivals.keys if arrivals is not None else [],
+        )
+
+    def _undo(self, arrivals: Arrivals | None, launches: list[Launch]) -> None:
+        """Forget what was decided and could not be stored; facts stay until they can."""
+        for launch in launches:
+            for index in range(len(launch.tasks)):
+                self.crew.land(launch.slot, index)
+            launch.slot.batch, launch.slot.state = None, SlotState.IDLE
+            for task in launch.tasks:
+                self.window.push(task)
+        if arrivals is not None:
+            self.window.discard(arrivals.inserts)
+
+    def _in_trouble(self, reason: str, now: Moment) -> None:
+        wait = _STORE_RETRY_SECONDS[min(self._store_failures, len(_STORE_RETRY_SECONDS) - 1)]
+        self._store_failures += 1
+        self._store_retry = now.mono + wait
+        if reason != self.trouble:
+            log.error("queue %s is degraded: %s", self.queue, reason)
+        self.trouble = reason
+
+    def _stored(self, facts: Facts, now: Moment) -> None:
+        """Go on after a commit: the facts are history."""
+        self.rates.add("completed", facts.completed, now.mono)
+        self.rates.add("failed", facts.failed, now.mono)
+        self.dead += facts.dead
+        for update in facts.change.updates:
+            if update.state == TaskState.RETRYABLE and update.run_at is not None:
+                self.due_at(update.run_at)
+        self.outcomes.facts = Facts()
+        self.on_stored(facts)
+
+    def _send(self, launch: Launch) -> None:
+        slot, batch = launch.slot, launch.slot.batch
+        assert batch is not None
+        assert slot.address is not None
+        slot.journal.begin_anew()
+        slot.tokens.put(bytes(range(len(launch.tasks))))
+        tasks = tuple(_to_run(flight.task) for flight in batch.flights.values())
+        self.outbox.append(Send(slot.address, Run(launch.number, tasks)))
+
+    def release_all(self, slots: Iterable[Slot], now: Moment) -> None:
+        """Take back from these workers what they have not begun."""
+        for slot in slots:
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+
+
+def _to_run(task: ReadyTask) -> RunTask:
+    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+    return RunTask(task.id, task.type, task.context, attempt, task.max_retries, task.timeout_ms)

@@ -1,0 +1,48 @@
+"""What a new owner does about the batches that earlier owners had handed out.
+
+Their workers are gone (they die with their Queue). The store names the batches, the journals say what became of each
+task: ended, running (interrupted, not charged) or never begun (nothing happened). After a power cut no journal is
+believed, and what the store calls executing is taken for interrupted.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from callboard.actors.crew import Moment
+from callboard.actors.hand_out import Mark, Record
+from callboard.actors.lifecycle import Failed
+from callboard.actors.outcomes import Outcomes
+from callboard.actors.store import HandOut, ReadyTask
+from callboard.actors.task import CLAIMED, ErrorKind, TaskState
+from callboard.actors.worker_files import LeftBehind
+
+_HANDED_OUT = frozenset({TaskState.AVAILABLE, TaskState.EXECUTING, CLAIMED})
+
+
+def recover(
+    hand_outs: Sequence[HandOut], tasks: Mapping[str, ReadyTask], left: LeftBehind, outcomes: Outcomes, now: Moment
+) -> None:
+    """Add to the outcomes' facts what became of every handed-out task."""
+    for hand_out in hand_outs:
+        believed = hand_out.worker in left.workers
+        for index, task_id in enumerate(hand_out.ids):
+            task = tasks.get(task_id)
+            # An outcome of this or a later hand-out is in the store already: the batch outlived this task.
+            if task is None or task.state not in _HANDED_OUT or task.hand_out >= hand_out.number:
+                continue
+            records = left.records.get((hand_out.number, index), ())
+            _settle(task, hand_out.number, records, outcomes, now, believed=believed)
+        outcomes.facts.change.hand_outs_ended.append(hand_out.number)
+
+
+def _settle(
+    task: ReadyTask, number: int, records: Sequence[Record], outcomes: Outcomes, now: Moment, *, believed: bool
+) -> None:
+    begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
+    end = next((record for record in records if record.mark != Mark.BEGUN), None)
+    if end is not None:
+        outcomes.ended(task, end, end.at if begun is None else begun)
+    elif begun is not None or (task.state == TaskState.EXECUTING and not believed):
+        message = "Callboard itself was stopped or died while the task ran"
+        outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))
+    else:
+        outcomes.release(task)

@@ -1,0 +1,125 @@
+"""A Worker actor: one process that runs a queue's tasks, one after another.
+
+It tells nothing by messages but that it is ready and that its batch is over; what happened to each task stands in its
+journal, which survives it.
+"""
+
+import faulthandler
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from thespian.actors import ActorAddress, ActorExitRequest
+
+from callboard.actors import processes
+from callboard.actors.base import CallboardActor, handles
+from callboard.actors.hand_out import JournalWriter, Mark, Tokens
+from callboard.actors.handlers import TaskContext, load_handler
+from callboard.actors.inheritance import close_inherited
+from callboard.actors.leftovers import kill_leftovers
+from callboard.actors.messages import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
+from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.task import ErrorKind
+from callboard.actors.worker_files import WorkerFiles
+from callboard.conf.logging import configure_logging
+
+log = logging.getLogger(__name__)
+
+
+class WorkerActor(CallboardActor):
+    """Runs batches for its parent, a Queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A group of its own, so that a task's subprocesses die with the worker; and adopting those that detach
+        # themselves, so that none outlives its task unseen.
+        os.setpgid(0, 0)
+        processes.become_subreaper()
+        self._runners: dict[str, CallRunner] = {}
+
+    @handles(StartWorker)
+    def start(self, message: StartWorker, sender: ActorAddress) -> None:
+        """Limit and prepare this process, import the handlers, then say whether it can run tasks."""
+        configure_logging(message.log_level, message.log_format)
+        close_inherited(Path(message.data_dir))
+        _let_signals_act()
+        self._start = message
+        self._data_dir = Path(message.data_dir)
+        self._tokens = Tokens(Path(message.tokens))
+        self._journal = JournalWriter(Path(message.journal))
+        self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace.open("w")
+        faulthandler.enable(self._trace)
+        settings = message.settings
+        try:
+            paths = {settings.worker: settings.worker, **settings.types}
+            for type_, path in paths.items():
+                if path:
+                    self._runners[type_] = CallRunner(load_handler(path), strict=settings.strict)
+        except BaseException as error:
+            log.exception("worker %s of queue %s can't start", message.worker, message.queue)
+            self.send(sender, WorkerFailed(message.worker, f"{type(error).__name__}: {error}"))
+            self.send(self.myAddress, ActorExitRequest())
+            return
+        # What is there now will stay: the collector need not touch it, and so it stays shared with the parent.
+        gc.collect()
+        gc.freeze()
+        if settings.max_memory:
+            _limit_memory(settings.max_memory)
+        self.send(sender, WorkerReady(message.worker, os.getpid()))
+
+    @handles(Run)
+    def run(self, message: Run, sender: ActorAddress) -> None:
+        """Run the batch's tasks as long as there are tokens for them."""
+        number, tasks, journal = message.number, message.tasks, self._journal
+        while (index := self._tokens.take()) is not None:
+            journal.write(number, index, Mark.BEGUN, time.time_ns() // 1_000)
+            outcome = self._attempt(tasks[index])
+            mark = Mark.COMPLETED if outcome.completed else Mark.FAILED
+            journal.write(number, index, mark, time.time_ns() // 1_000, outcome.payload)
+        self.send(sender, Report(self._start.worker, number))
+
+    def _attempt(self, task: RunTask) -> AttemptOutcome:
+        runner = self._runners.get(task.type)
+        if runner is None:
+            known = ", ".join(sorted(self._runners)) or "none"
+            return failure(ErrorKind.ERROR, f"this queue has no handler for the type {task.type!r} (it has: {known})")
+        start = self._start
+        outcome = runner.run(
+            TaskContext(
+                task.id,
+                start.queue,
+                task.type,
+                json.loads(task.context),
+                task.attempt,
+                task.max_retries,
+                time.time() + task.timeout_ms / 1_000,
+                self._data_dir,
+                start.store_url,
+                start.samples,
+            )
+        )
+        left = kill_leftovers()
+        if left and outcome.completed:
+            text = f"it left a subprocess running, which was killed: {', '.join(left)}"
+            return failure(ErrorKind.ERROR, text)
+        return outcome
+
+
+def _let_signals_act() -> None:
+    """Undo thespian's handlers: a task's own alarms, children and faults are to act as in any process."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process allocate so many bytes on top of what it has now; a task that wants more gets a MemoryError."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -1,0 +1,81 @@
+"""The files that a queue's workers share with its owner: tokens, journal and the trace of a crash."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callboard.actors.hand_out import JournalReader, Record, Tokens, read_left_behind
+
+MAX_TRACE_CHARACTERS = 8_000
+
+
+@dataclass(frozen=True)
+class WorkerFiles:
+    """Where one worker's files are."""
+
+    tokens: Path
+    journal: Path
+    trace: Path
+
+    @classmethod
+    def of(cls, folder: Path, worker: str) -> "WorkerFiles":
+        """Name the files of this worker."""
+        return cls(folder / f"{worker}.tokens", folder / f"{worker}.journal", folder / f"{worker}.trace")
+
+    def read_trace(self) -> str | None:
+        """Return what faulthandler wrote when the worker crashed, None if nothing."""
+        try:
+            return self.trace.read_text(errors="replace")[:MAX_TRACE_CHARACTERS] or None
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Delete the files of a worker that is gone."""
+        for path in (self.tokens, self.journal, self.trace):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """What was found in the journals of workers that are gone.
+
+    workers: those whose journal can be believed. records: by batch number and index, in the order they were written.
+    """
+
+    workers: set[str] = field(default_factory=set)
+    records: dict[tuple[int, int], list[Record]] = field(default_factory=dict)
+
+
+class QueueFolder:
+    """The folder of one queue's workers, below the data directory's runtime folder."""
+
+    def __init__(self, run_folder: Path, queue: str, boot_id: str, incarnation: int) -> None:
+        self._folder = run_folder / "queues" / queue
+        self._boot_id = boot_id
+        self._incarnation = incarnation
+
+    def left_behind(self) -> "LeftBehind":
+        """Return what earlier owners' workers wrote; all of them must be gone."""
+        found = LeftBehind()
+        for path in sorted(self._folder.glob("*.journal")):
+            records = read_left_behind(path, self._boot_id)
+            if records is None:
+                continue
+            found.workers.add(path.stem)
+            for record in records:
+                found.records.setdefault((record.number, record.index), []).append(record)
+        return found
+
+    def clear(self) -> None:
+        """Begin with an empty folder: what was left behind has been stored."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700, parents=True)
+
+    def files(self, worker: str) -> WorkerFiles:
+        """Name the files of a worker."""
+        return WorkerFiles.of(self._folder, worker)
+
+    def create(self, worker: str) -> tuple[Tokens, JournalReader]:
+        """Make a new worker's files and open the owner's ends."""
+        files = self.files(worker)
+        return Tokens.create(files.tokens), JournalReader(files.journal, self._boot_id, self._incarnation)
