@@ -1,0 +1,138 @@
+"""The workers that ship: Sleep, SendEmail, GenerateReport, and CPUProcess, which fails on purpose.
+
+They are examples to read as well. Each says in one error what its task's context lacks.
+"""
+
+import email.policy
+import hashlib
+import smtplib
+import time
+from contextlib import closing
+from email.message import EmailMessage
+from email.utils import formatdate
+from typing import Final
+
+from callboard.actors.handlers import Ok, TaskContext, Worker
+from callboard.actors.private_files import private_file
+
+SLEEP_MS: Final = 5_000
+SMTP_SECONDS: Final = 10.0
+CPU_ROUNDS: Final = 100_000
+"""Some 50 ms of work."""
+
+
+class Sleep(Worker):
+    """Sleeps `timeout` milliseconds, 5000 if the context has none."""
+
+    def perform(self, task: TaskContext) -> None:
+        """Sleep. Raises ValueError for a timeout that is no number of milliseconds."""
+        milliseconds = task.context.get("timeout", SLEEP_MS)
+        if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or milliseconds < 0:
+            raise ValueError(f"timeout must be a number of milliseconds from 0 on, not {milliseconds!r}")
+        time.sleep(milliseconds / 1_000)
+
+
+class SendEmail(Worker):
+    """Sends a mail: `sendTo` (an address or a list), `sendFrom`, `subject`, and `body` if there is one.
+
+    It goes through the server of `[samples] smtp`, or into {data_dir}/outbox when none is set. The Message-ID is made
+    from the task's id: a mail that is sent again, because its worker died before it could say so, can be recognised.
+    """
+
+    def perform(self, task: TaskContext) -> Ok:
+        """Send or write the mail; the result says where it went, and who was refused by the mail server."""
+        _require(task, "sendTo", "sendFrom", "subject")
+        message = _mail(task)
+        server = task.settings.get("smtp", "")
+        if server:
+            return Ok({"smtp": server, "refused": _send(message, server)})
+        path = task.data_dir / "outbox" / f"{task.id}.eml"
+        with private_file(path) as file:
+            file.write_bytes(message.as_bytes(policy=email.policy.SMTP))
+        return Ok({"file": str(path)})
+
+
+class GenerateReport(Worker):
+    """Writes a CSV and an HTML report of a queue's history to {data_dir}/reports.
+
+    `reportType` is `{"queue": name}`, or a queue's name, or any other title for a report of the task's own queue.
+    `limit`: the newest so many tasks, 100,000 if the context has none.
+    """
+
+    def perform(self, task: TaskContext) -> Ok:
+        """Write both files; the result says where they are and how many tasks they list."""
+        # SQLAlchemy's import would cost every sleeping worker its time and memory.
+        from callboard.actors import history  # noqa: PLC0415
+        from callboard.actors.store.opening import open_store  # noqa: PLC0415
+
+        _require(task, "reportType")
+        limit = task.context.get("limit", history.MAX_TASKS)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit must be an integer from 1 on, not {limit!r}")
+        with closing(open_store(task.store_url)) as store:
+            title, queue = _report_on(task, {row.name for row in store.queues()})
+            table, page = (task.data_dir / "reports" / f"{queue}-{task.id}.{ending}" for ending in ("csv", "html"))
+            with private_file(table) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+                summary = history.write_table(history.newest_tasks(store, queue, limit), file)
+        with private_file(page) as unfinished:
+            unfinished.write_text(history.page(title, queue, summary), encoding="utf-8")
+        return Ok({"csv": str(table), "html": str(page), "queue": queue, "rows": summary.tasks})
+
+
+class CPUProcess(Worker):
+    """Computes for a moment and then fails, always: to see retries, backoff and the dead letter at work."""
+
+    def perform(self, task: TaskContext) -> None:
+        """Raise RuntimeError after some 50 ms on the processor."""
+        digest = hashlib.pbkdf2_hmac("sha256", task.id.encode(), b"callboard", CPU_ROUNDS).hex()
+        wish = task.context.get("ProcessType", "")
+        raise RuntimeError(f"CPUProcess fails on purpose (ProcessType {wish!r}, computed {digest[:8]})")
+
+
+def _require(task: TaskContext, *fields: str) -> None:
+    missing = [name for name in fields if task.context.get(name) in (None, "", [], {})]
+    if missing:
+        raise ValueError(f"{task.type} needs {', '.join(missing)} in its context")
+
+
+def _mail(task: TaskContext) -> EmailMessage:
+    context = task.context
+    receivers = [context["sendTo"]] if isinstance(context["sendTo"], str) else context["sendTo"]
+    texts = {"sendFrom": context["sendFrom"], "subject": context["subject"], "body": context.get("body", "")}
+    wrong = [name for name, value in texts.items() if not isinstance(value, str)]
+    if not isinstance(receivers, list) or not all(isinstance(one, str) and "@" in one for one in receivers):
+        wrong.insert(0, "sendTo")
+    if wrong:
+        raise ValueError(f"wrong in the context: {', '.join(wrong)} (texts, and for sendTo one address or a list of them)")
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = texts["sendFrom"], ", ".join(receivers), texts["subject"]
+    message["Date"] = formatdate()
+    message["Message-ID"] = f"<{task.id}@callboard>"
+    message.set_content(texts["body"])
+    return message
+
+
+def _send(message: EmailMessage, server: str) -> dict[str, str]:
+    """Send through `host:port` and return why, for each receiver that the server would not take.
+
+    Raises what smtplib raises when it takes none, or when there is no server: the attempt fails and is retried.
+    """
+    host, _, port = server.rpartition(":")
+    with smtplib.SMTP(host.strip("[]"), int(port), timeout=SMTP_SECONDS) as connection:
+        refused = connection.send_message(message)
+    return {address: f"{code} {reason.decode(errors='replace')}" for address, (code, reason) in refused.items()}
+
+
+def _report_on(task: TaskContext, known: set[str]) -> tuple[str, str]:
+    """Return the report's title and its queue. Raises ValueError for a queue that isn't there."""
+    match task.context["reportType"]:
+        case {"queue": str(queue)} if queue in known:
+            return f"Queue {queue}", queue
+        case {"queue": queue}:
+            raise ValueError(f"reportType.queue: unknown queue {queue!r}, known are {', '.join(sorted(known))}")
+        case str(queue) if queue in known:
+            return f"Queue {queue}", queue
+        case str(title):
+            return title, task.queue
+        case other:
+            raise ValueError(f'reportType must be a text or {{"queue": name}}, not {other!r}')
