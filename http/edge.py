@@ -1,0 +1,37 @@
+"""What every route works with: the gateway to the actors, and the store for reading."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar, cast
+
+from starlette.requests import Request
+
+from callboard.actors.store import Store
+from callboard.conf.settings import Settings
+from callboard.http.gateway import Gateway
+from callboard.http.waiting import Watcher
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Reads go straight to the store, past the actors, in threads of their own."""
+
+    settings: Settings
+    gateway: Gateway
+    store: Store
+    watcher: Watcher
+    readers: ThreadPoolExecutor
+
+    async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """Ask the store (or anything else that blocks) in a reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, lambda: question(*args, **kwargs))
+
+
+def edge_of(request: Request) -> Edge:
+    """Return the edge of the application that serves this request."""
+    return cast("Edge", request.app.state.edge)

@@ -1,0 +1,138 @@
+"""All routes in one list: what is served and what the OpenAPI document says are made from it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from callboard.conf.settings import QueueSettings
+from callboard.http import answers, queries, schemas
+from callboard.http.routes import dead, ops, queues, tasks
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    status: of success; answer: its body, None for none or for what is not described; may: statuses of the errors besides
+    400, 401, 405, 500 and 503, which all may have.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    body: type[BaseModel] | None = None
+    body_optional: bool = False
+    query: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    status: tuple[int, ...] = (HTTPStatus.OK,)
+    may: tuple[int, ...] = ()
+    keyed: bool = False
+    """Takes an Idempotency-Key."""
+
+
+def _get(
+    path: str, handler: Handler, answer: type[BaseModel] | None, *may: int, query: type[BaseModel] | None = None
+) -> Endpoint:
+    return Endpoint(method="GET", path=path, handler=handler, answer=answer, may=may, query=query)
+
+
+def _post(
+    path: str,
+    handler: Handler,
+    body: type[BaseModel] | None,
+    answer: type[BaseModel],
+    *may: int,
+    optional: bool = False,
+) -> Endpoint:
+    return Endpoint(
+        method="POST", path=path, handler=handler, body=body, answer=answer, may=(*may, 413), body_optional=optional
+    )
+
+
+_NOT_FOUND: Final = HTTPStatus.NOT_FOUND.value
+_CONFLICT: Final = HTTPStatus.CONFLICT.value
+
+ENDPOINTS: Final = (
+    # The busiest first: they are looked for in this order.
+    Endpoint(
+        method="POST",
+        path="/api/tasks",
+        handler=tasks.create_task,
+        body=schemas.TaskRequest,
+        answer=answers.TaskAnswer,
+        status=(201, 200),
+        may=(413, 422, 429),
+        keyed=True,
+    ),
+    _get("/api/tasks", tasks.list_tasks, answers.TaskPage, query=queries.TaskQuery),
+    Endpoint(
+        method="POST",
+        path="/api/tasks/batch",
+        handler=tasks.create_batch,
+        body=schemas.BatchRequest,
+        answer=answers.TasksAnswer,
+        status=(201, 200),
+        may=(413, 422, 429),
+        keyed=True,
+    ),
+    _post("/api/tasks/retry", tasks.retry_tasks, schemas.BulkRetryRequest, answers.ChangedAnswer),
+    _post("/api/tasks/cancel", tasks.cancel_tasks, schemas.BulkCancelRequest, answers.ChangedAnswer),
+    _get("/api/tasks/{id}", tasks.get_task, answers.TaskAnswer, _NOT_FOUND, query=queries.WaitQuery),
+    _post(
+        "/api/tasks/{id}/retry",
+        tasks.retry_task,
+        schemas.RetryRequest,
+        answers.TaskAnswer,
+        _NOT_FOUND,
+        _CONFLICT,
+        optional=True,
+    ),
+    _post("/api/tasks/{id}/cancel", tasks.cancel_task, None, answers.TaskAnswer, _NOT_FOUND, _CONFLICT),
+    _get("/api/queues", queues.list_queues, answers.QueuesAnswer),
+    _get("/api/queues/{name}", queues.get_queue, answers.QueueAnswer, _NOT_FOUND),
+    Endpoint(
+        method="PUT",
+        path="/api/queues/{name}",
+        handler=queues.put_queue,
+        body=QueueSettings,
+        body_optional=True,
+        answer=answers.QueueAnswer,
+        status=(201, 200),
+        may=(413,),
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/api/queues/{name}",
+        handler=queues.delete_queue,
+        query=queries.DeleteQuery,
+        status=(204,),
+        may=(_NOT_FOUND, _CONFLICT),
+    ),
+    _post("/api/queues/{name}/pause", queues.pause_queue, None, answers.QueueAnswer, _NOT_FOUND),
+    _post("/api/queues/{name}/resume", queues.resume_queue, None, answers.QueueAnswer, _NOT_FOUND),
+    _post("/api/queues/{name}/drain", queues.drain_queue, None, answers.QueueAnswer, _NOT_FOUND),
+    _post("/api/queues/{name}/scale", queues.scale_queue, schemas.ScaleRequest, answers.QueueAnswer, _NOT_FOUND),
+    _get("/api/workers", queues.list_workers, answers.WorkersAnswer),
+    _get("/api/dead", dead.list_dead, answers.TaskPage, query=queries.DeadQuery),
+    _post("/api/dead/retry", dead.retry_dead, schemas.DeadRequest, answers.ChangedAnswer, optional=True),
+    Endpoint(
+        method="DELETE",
+        path="/api/dead",
+        handler=dead.purge_dead,
+        body=schemas.DeadRequest,
+        body_optional=True,
+        answer=answers.ChangedAnswer,
+        may=(413,),
+    ),
+    _get("/healthz", ops.healthz, answers.HealthAnswer),
+    _get("/readyz", ops.readyz, answers.HealthAnswer),
+    _get("/openapi.json", ops.openapi, None),
+    _get("/docs", ops.docs, None),
+)

@@ -1,0 +1,43 @@
+"""What query strings may say."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from callboard.actors.task import TaskState
+from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS
+
+
+class Query(BaseModel):
+    """What all query strings have in common; numbers come as text here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeadQuery(Query):
+    """A page of the dead letter."""
+
+    queue: str | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class TaskQuery(DeadQuery):
+    """A page of tasks, newest first."""
+
+    state: TaskState | None = None
+    type: str | None = None
+
+
+class WaitQuery(Query):
+    """Whether to wait for the task's end."""
+
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)] = Field(
+        0, description="Seconds to hold the answer until the task has ended."
+    )
+
+
+class DeleteQuery(Query):
+    """Whether to delete a queue that is not empty."""
+
+    force: Literal["true", "false"] = "false"

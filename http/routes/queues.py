@@ -1,0 +1,166 @@
+"""Look at queues, make, change and command them."""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from callboard.actors.errors import CallboardError, RequestRefused, RequestTimedOut
+from callboard.actors.messages import (
+    DeleteQueue,
+    DescribeQueue,
+    DrainQueue,
+    ListQueues,
+    PauseQueue,
+    PutQueue,
+    QueueDeleted,
+    QueueDescribed,
+    QueueFound,
+    QueuePut,
+    QueuesListed,
+    RefusalReason,
+    ResumeQueue,
+    ScaleQueue,
+)
+from callboard.actors.showing import queue_down_shown, queue_shown
+from callboard.conf.settings import QueueSettings, check_queue_name
+from callboard.conf.worker_paths import check_worker
+from callboard.http.edge import Edge, edge_of
+from callboard.http.problems import Errors, Invalid, NotFound
+from callboard.http.queries import DeleteQuery
+from callboard.http.responses import data_response
+from callboard.http.schemas import ScaleRequest
+from callboard.http.validation import read_model, read_query
+
+DESCRIBE_SECONDS: Final = 3.0
+"""So long a queue's owner has to say how it is, before it is shown as not answering."""
+
+
+async def list_queues(request: Request) -> Response:
+    """Show all queues."""
+    return data_response(await _all_shown(edge_of(request)))
+
+
+async def list_workers(request: Request) -> Response:
+    """Show the workers of all queues."""
+    queues = await _all_shown(edge_of(request))
+    return data_response([worker for queue in queues for worker in queue["workers"]])
+
+
+async def get_queue(request: Request) -> Response:
+    """Show one queue."""
+    edge, name = edge_of(request), request.path_params["name"]
+    return data_response(await _shown(edge, name))
+
+
+async def put_queue(request: Request) -> Response:
+    """Make a queue, or replace its settings; survives a restart."""
+    edge, name = edge_of(request), request.path_params["name"]
+    if reason := check_queue_name(name):
+        raise Invalid({"name": [reason]}, f"{reason}.")
+    settings = await read_model(request, QueueSettings, edge.settings.http.max_body, empty=True)
+    await _check_workers(settings)
+    put = await edge.gateway.ask_registry(lambda request_id: PutQueue(request_id, name, settings), QueuePut)
+    edge.gateway.forget(name)
+    shown = await _shown(edge, name)
+    # The owner may not have heard of them yet; they are stored, and what it does next it does with them.
+    shown["settings"] = settings.model_dump(mode="json")
+    return data_response(shown, HTTPStatus.CREATED if put.created else HTTPStatus.OK, {"Location": f"/api/queues/{name}"})
+
+
+async def delete_queue(request: Request) -> Response:
+    """Delete a queue with all its tasks: only an empty one, unless forced."""
+    edge, name = edge_of(request), request.path_params["name"]
+    force = read_query(request, DeleteQuery).force == "true"
+    await edge.gateway.ask_registry(lambda request_id: DeleteQueue(request_id, name, force), QueueDeleted)
+    edge.gateway.forget(name)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def pause_queue(request: Request) -> Response:
+    """Have a queue begin nothing more until it is resumed; survives a restart."""
+    return await _command(request, lambda request_id, found: PauseQueue(request_id, found.queue, found.incarnation))
+
+
+async def resume_queue(request: Request) -> Response:
+    """End a pause or a drain."""
+    return await _command(request, lambda request_id, found: ResumeQueue(request_id, found.queue, found.incarnation))
+
+
+async def drain_queue(request: Request) -> Response:
+    """Have a queue take nothing more and work off what it has."""
+    return await _command(request, lambda request_id, found: DrainQueue(request_id, found.queue, found.incarnation))
+
+
+async def scale_queue(request: Request) -> Response:
+    """Change how many tasks a queue runs at once; survives a restart."""
+    edge = edge_of(request)
+    wanted = await read_model(request, ScaleRequest, edge.settings.http.max_body)
+    concurrency = wanted.concurrency
+    response = await _command(
+        request, lambda request_id, found: ScaleQueue(request_id, found.queue, found.incarnation, concurrency)
+    )
+    edge.gateway.forget(request.path_params["name"])
+    return response
+
+
+async def _command(request: Request, message: Callable[[str, QueueFound], object]) -> Response:
+    name = request.path_params["name"]
+    reply, _ = await edge_of(request).gateway.ask_queue(name, message, QueueDescribed)
+    return data_response(queue_shown(reply.status))
+
+
+async def _all_shown(edge: Edge) -> list[dict[str, Any]]:
+    listed = await edge.gateway.ask_registry(ListQueues, QueuesListed)
+    return await asyncio.gather(*(_shown(edge, name, listed.down.get(name, "")) for name in sorted(listed.names)))
+
+
+async def _shown(edge: Edge, name: str, down: str = "") -> dict[str, Any]:
+    """Return a queue as its owner sees it; if that can't be asked (`down`: why), what the store knows.
+
+    Raises `NotFound`.
+    """
+    if down:
+        return await _shown_from_store(edge, name, down)
+    try:
+        reply, _ = await edge.gateway.ask_queue(name, _describe, QueueDescribed, DESCRIBE_SECONDS)
+    except RequestRefused as refusal:
+        if refusal.reason == RefusalReason.UNKNOWN_QUEUE:
+            raise NotFound(f"queue {name}") from None
+        return await _shown_from_store(edge, name, refusal.detail)
+    except RequestTimedOut as error:
+        return await _shown_from_store(edge, name, str(error))
+    return queue_shown(reply.status)
+
+
+def _describe(request_id: str, found: QueueFound) -> DescribeQueue:
+    return DescribeQueue(request_id, found.queue, found.incarnation)
+
+
+async def _shown_from_store(edge: Edge, name: str, why: str) -> dict[str, Any]:
+    try:
+        rows = await edge.read(edge.store.queues)
+        counts = await edge.read(edge.store.counts)
+    except CallboardError as error:
+        return queue_down_shown(name, f"{why}; {error}")
+    row = next((row for row in rows if row.name == name), None)
+    settings = None if row is None else QueueSettings.model_validate_json(row.settings)
+    return queue_down_shown(name, why, counts.get(name, {}), settings)
+
+
+async def _check_workers(settings: QueueSettings) -> None:
+    """Refuse workers that can't be imported. Raises `Invalid`."""
+    handlers = settings.handlers
+    paths = sorted(set(handlers.values()))
+    reasons = dict(zip(paths, await asyncio.gather(*(asyncio.to_thread(check_worker, path) for path in paths)), strict=True))
+    errors: Errors = {}
+    if settings.worker and (reason := reasons[settings.worker]):
+        errors["worker"] = [reason]
+    types = {name: [reason] for name, path in settings.types.items() if (reason := reasons[path])}
+    if types:
+        errors["types"] = types
+    if errors:
+        raise Invalid(errors)
