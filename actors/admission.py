@@ -78,7 +78,7 @@ def admit(arrivals: Arrivals, transaction: Transaction, queue: str, room: int | 
     arrivals.verdicts = tuple(verdicts)
 
 
-def _judge(
+def _judge(  # noqa: PLR0911 - one return a verdict
     submission: Submission, new: int, uses: Sequence[KeyUse], queue: str, room: int | None, *, closed: bool
 ) -> Verdict:
     if any(use.fingerprint != submission.fingerprint for use in uses):

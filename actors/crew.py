@@ -114,30 +114,26 @@ def care_for(slot: Slot, now: float) -> tuple[Care, float]:
     if batch is None or slot.state is not SlotState.BUSY:
         return Care.NOTHING, float("inf")
     running = batch.running()
-    waiting = len(batch.flights) - (running is not None)
-    moments = []
     if running is not None:
         begun = running[1].begun
-        overdue = (batch.sent if begun is None else begun) + running[1].task.timeout_ms / 1_000
-        if now >= overdue:
+        look_again = (batch.sent if begun is None else begun) + running[1].task.timeout_ms / 1_000
+        if now >= look_again:
             return Care.TIME_OUT, now
-        moments.append(overdue)
     else:
-        unresponsive = batch.last_sign + UNRESPONSIVE_SECONDS
-        if now >= unresponsive:
+        look_again = batch.last_sign + UNRESPONSIVE_SECONDS
+        if now >= look_again:
             return Care.KILL, now
-        moments.append(unresponsive)
-        # Between two tasks there is nothing to see, so a running one that is overdue is looked for in time as well.
-        shortest = min((flight.task.timeout_ms for flight in batch.flights.values()), default=None)
-        if shortest is not None:
-            moments.append(max(batch.sent + shortest / 1_000, now + TAKE_BACK_SECONDS))
-    if not batch.taken_back:
+        if batch.flights:
+            # Between two tasks there is nothing to see: one that runs too long is looked for in time as well.
+            shortest = min(flight.task.timeout_ms for flight in batch.flights.values())
+            look_again = min(look_again, max(batch.sent + shortest / 1_000, now + TAKE_BACK_SECONDS))
+    if batch.flights and not batch.taken_back:
         slow = batch.sent + (TAKE_BACK_SECONDS if batch.began else NOTHING_BEGUN_SECONDS)
-        if now >= slow and (waiting or running is not None):
+        if now >= slow:
             return Care.TAKE_BACK, now
-        # A batch of one needs no taking back; its sign of life is looked for all the same.
-        moments.append(batch.sent + TAKE_BACK_SECONDS if now < batch.sent + TAKE_BACK_SECONDS else slow)
-    return Care.NOTHING, min(moments)
+        # Nobody rings when the first task begins, so that is looked for as well.
+        look_again = min(look_again, slow, now + TAKE_BACK_SECONDS)
+    return Care.NOTHING, look_again
 
 
 @dataclass(slots=True)

@@ -44,7 +44,8 @@ class Record(NamedTuple):
     """One line of a journal. `at`: microseconds since the epoch."""
 
     number: int
-    index: int
+    token: int
+    """The index in the batch."""
     mark: int
     at: int
     payload: bytes

@@ -1,4 +1,4 @@
-"""What happens to a task, as pure functions: task × event × now → what the store is to hold from now on.
+"""What happens to a task, as pure functions: task x event x now → what the store is to hold from now on.
 
 Nothing here reads a clock, a file or a random source of its own. The state diagram is in the README; who decides *when*
 an event happened is the Queue's business (`queue_owner`), what follows from it is decided here.

@@ -47,9 +47,9 @@ class Outcomes:
         if batch is None:
             return
         for record in slot.journal.read():
-            if record.number != batch.number or record.index not in batch.flights:
+            if record.number != batch.number or record.token not in batch.flights:
                 continue
-            flight = batch.flights[record.index]
+            flight = batch.flights[record.token]
             batch.last_sign = now.mono
             if record.mark == Mark.BEGUN:
                 batch.began = True
@@ -57,7 +57,7 @@ class Outcomes:
                 # The worker's wall clock placed between the sending and now: a clock that jumps makes nobody late.
                 flight.begun = min(max(batch.sent, now.mono - (now.wall - record.at) / 1e6), now.mono)
             else:
-                self._crew.land(slot, record.index)
+                self._crew.land(slot, record.token)
                 slot.tasks_done += 1
                 self.ended(flight.task, record, flight.begun_at or record.at)
 

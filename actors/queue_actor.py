@@ -87,7 +87,7 @@ class QueueActor(CallboardActor):
         try:
             store, ownership, version = _own(message)
             settings = QueueSettings.model_validate_json(ownership.settings)
-            owner = QueueOwner(message.queue, store, ownership, settings, random.Random(), now)  # noqa: S311 - jitter
+            owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             owner.settings_version = version
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)

@@ -8,7 +8,6 @@ known at that moment: new tasks, outcomes of all workers, the next hand-outs.
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from thespian.actors import ActorAddress
@@ -16,15 +15,14 @@ from thespian.actors import ActorAddress
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
 from callboard.actors.errors import StoreUnavailable
-from callboard.actors.hand_out import MAX_BATCH
-from callboard.actors.lifecycle import begin
-from callboard.actors.messages import DeadTask, Run, RunTask, Submission, Verdict
+from callboard.actors.launching import Launch, Launcher, put_tokens
+from callboard.actors.messages import DeadTask, Submission, Verdict
 from callboard.actors.outcomes import Facts, Outcomes
 from callboard.actors.rates import Rates
 from callboard.actors.recovery import recover
-from callboard.actors.run_times import BATCH_BYTES, BATCH_MICROSECONDS, RunTimes
-from callboard.actors.store import Change, HandOut, Ownership, QueueStore, ReadyTask, TaskUpdate, Transaction
-from callboard.actors.task import CLAIMED, TaskState
+from callboard.actors.run_times import RunTimes
+from callboard.actors.store import Change, Ownership, QueueStore, Transaction
+from callboard.actors.task import TaskState
 from callboard.actors.window import Window
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
@@ -48,20 +46,18 @@ class Kill(NamedTuple):
     worker: str
 
 
-@dataclass(slots=True)
-class Launch:
-    """A batch that is about to be handed out: who gets it, and what the store must know of it."""
-
-    slot: Slot
-    number: int
-    tasks: list[ReadyTask]
-
-
 class QueueOwner:
     """Owns one queue from `recover` until the process ends."""
 
     def __init__(
-        self, queue: str, store: QueueStore, ownership: Ownership, settings: QueueSettings, rng: random.Random, now: Moment
+        self,
+        queue: str,
+        store: QueueStore,
+        ownership: Ownership,
+        settings: QueueSettings,
+        *,
+        rng: random.Random,
+        now: Moment,
     ) -> None:
         self.queue = queue
         self.store = store
@@ -83,7 +79,7 @@ class QueueOwner:
         self.rates = Rates(now.mono)
         self.outcomes = Outcomes(queue, self.crew, self.window, self.run_times, rng)
         self._last_rank = ownership.last_rank
-        self._last_number = ownership.last_hand_out
+        self._launcher = Launcher(self.crew, self.window, self.run_times, ownership.last_hand_out)
         self._next_due: int | None = 0
         self._next_scan = 0.0
         self._store_failures = 0
@@ -179,7 +175,7 @@ class QueueOwner:
                 if arrivals is not None:
                     self._take_in(arrivals, transaction, now)
                 self._promote(transaction, now)
-                self._launch(launches, now)
+                launches = self._launcher.choose(self._free(), now.wall, now.mono)
                 transaction.apply(self._change(arrivals, launches, now))
         except StoreUnavailable as error:
             self._undo(arrivals, launches)
@@ -193,7 +189,8 @@ class QueueOwner:
         if arrivals is not None:
             self.rates.add("submitted", len(arrivals.inserts), now.mono)
         for launch in launches:
-            self._send(launch)
+            assert launch.slot.address is not None
+            self.outbox.append(Send(launch.slot.address, put_tokens(launch)))
 
     def next_look(self, now: Moment) -> float:
         """Return the monotonic time at which `turn` should be called if nothing happens before."""
@@ -253,7 +250,7 @@ class QueueOwner:
     def _free(self) -> int:
         if self.paused or self.stopping:
             return 0
-        return min(len(self.crew.idle()), self.settings.concurrency - self.crew.running())
+        return self._launcher.free(self.settings.concurrency)
 
     def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
         room = None
@@ -281,71 +278,23 @@ class QueueOwner:
         self._next_due = now.wall if len(rows) == DUE_AT_ONCE else None
         self._next_scan = 0.0
 
-    def _launch(self, launches: list[Launch], now: Moment) -> None:
-        """Choose batches for the idle workers: about 20 ms of work each, shared out evenly."""
-        free = self._free()
-        for slot in self.crew.idle()[: max(free, 0)]:
-            share = -(-len(self.window) // free)
-            free -= 1
-            tasks = self._batch(min(share, MAX_BATCH), now)
-            if not tasks:
-                return
-            self._last_number += 1
-            launches.append(Launch(slot, self._last_number, tasks))
-            self.crew.launch(slot, self._last_number, tasks, now.mono)
-
-    def _batch(self, limit: int, now: Moment) -> list[ReadyTask]:
-        tasks: list[ReadyTask] = []
-        work = 0.0
-        size = 0
-        while len(tasks) < limit and (task := self.window.peek()) is not None:
-            work += self.run_times.expected(task, now.wall)
-            size += len(task.context)
-            if tasks and (work > BATCH_MICROSECONDS or size > BATCH_BYTES):
-                break
-            self.window.pop()
-            tasks.append(task)
-        return tasks
-
     def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
         """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
         facts = self.outcomes.facts.change
-        updates: list[TaskUpdate] = list(facts.updates)
-        hand_outs: list[HandOut] = list(facts.hand_outs)
-        arrived = arrivals.inserts if arrivals is not None else {}
-        for launch in launches:
-            batch = launch.slot.batch
-            assert batch is not None
-            hand_outs.append(batch.row(launch.slot.name))
-            alone = len(launch.tasks) == 1
-            for flight in batch.flights.values():
-                task = flight.task
-                if (insert := arrived.get(task.id)) is not None:
-                    state = TaskState.EXECUTING if alone else CLAIMED
-                    attempt, started_at = (1, now.wall) if alone else (0, None)
-                    arrived[task.id] = insert._replace(state=state, attempt=attempt, started_at=started_at)
-                    flight.task = task._replace(state=str(state), attempt=attempt)
-                elif alone:
-                    update = begin(task, now.wall)
-                    updates.append(update)
-                    flight.task = task._replace(state=update.state, attempt=update.attempt)
+        inserts = arrivals.inserts if arrivals is not None else {}
+        updates = self._launcher.stored(launches, inserts, now.wall)
         return Change(
-            inserts=list(arrived.values()),
-            updates=updates,
+            inserts=list(inserts.values()),
+            updates=facts.updates + updates,
             completions=facts.completions,
-            hand_outs=hand_outs,
+            hand_outs=facts.hand_outs + [launch.row() for launch in launches],
             hand_outs_ended=facts.hand_outs_ended,
             keys=arrivals.keys if arrivals is not None else [],
         )
 
     def _undo(self, arrivals: Arrivals | None, launches: list[Launch]) -> None:
         """Forget what was decided and could not be stored; facts stay until they can."""
-        for launch in launches:
-            for index in range(len(launch.tasks)):
-                self.crew.land(launch.slot, index)
-            launch.slot.batch, launch.slot.state = None, SlotState.IDLE
-            for task in launch.tasks:
-                self.window.push(task)
+        self._launcher.undo(launches)
         if arrivals is not None:
             self.window.discard(arrivals.inserts)
 
@@ -368,22 +317,8 @@ class QueueOwner:
         self.outcomes.facts = Facts()
         self.on_stored(facts)
 
-    def _send(self, launch: Launch) -> None:
-        slot, batch = launch.slot, launch.slot.batch
-        assert batch is not None
-        assert slot.address is not None
-        slot.journal.begin_anew()
-        slot.tokens.put(bytes(range(len(launch.tasks))))
-        tasks = tuple(_to_run(flight.task) for flight in batch.flights.values())
-        self.outbox.append(Send(slot.address, Run(launch.number, tasks)))
-
     def release_all(self, slots: Iterable[Slot], now: Moment) -> None:
         """Take back from these workers what they have not begun."""
         for slot in slots:
             self.outcomes.take_back(slot)
             self.outcomes.sweep(slot, now)
-
-
-def _to_run(task: ReadyTask) -> RunTask:
-    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
-    return RunTask(task.id, task.type, task.context, attempt, task.max_retries, task.timeout_ms)

@@ -63,7 +63,7 @@ class QueueFolder:
                 continue
             found.workers.add(path.stem)
             for record in records:
-                found.records.setdefault((record.number, record.index), []).append(record)
+                found.records.setdefault((record.number, record.token), []).append(record)
         return found
 
     def clear(self) -> None:

@@ -52,7 +52,7 @@ class CallRunner:
 
         return self._loop.run(finish())
 
-    def _judge(self, value: Any) -> AttemptOutcome:
+    def _judge(self, value: Any) -> AttemptOutcome:  # noqa: PLR0911 - one return a kind of value
         if value is None:
             return _NOTHING
         match value:
