@@ -18,7 +18,6 @@ from callboard.actors.processes import Ident
 from callboard.actors.server import Reporter, Serving, run_server
 
 START_SECONDS: Final = 120.0
-BEAT_SECONDS: Final = 15.0
 # How often to look where the kernel can't be asked to wake us (no pidfd), and at deadlines.
 LOOK_SECONDS: Final = 1.0
 LOOK_SECONDS_WITHOUT_PIDFD: Final = 0.2
@@ -49,6 +48,8 @@ class Generation:
         """Why it could not come up, in its own words."""
         self.started_at = time.monotonic()
         self._heard_at = self.started_at
+        # The server itself judges its Registry by the same time; leave it a beat to do so.
+        self._silence_seconds = launch.serving.silence_seconds + launch.serving.beat_seconds
         self._buffer = b""
         self._reports, write = os.pipe()
         os.set_blocking(self._reports, False)
@@ -104,7 +105,7 @@ class Generation:
         for role, ident in self._roles.items():
             if not processes.is_alive(ident):
                 return f"the {role} has ended"
-        if self.ready and now - self._heard_at > BEAT_SECONDS:
+        if self.ready and now - self._heard_at > self._silence_seconds:
             return "the server hangs"
         if not self.ready and now - self.started_at > START_SECONDS:
             return "the server does not come up"

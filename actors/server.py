@@ -32,8 +32,8 @@ from callboard.actors.system import Booted, address_text, boot, shut_down
 # isort: split
 from thespian.actors import ActorAddress, ActorSystem
 
-PING_SECONDS: Final = 2.0
-SILENCE_SECONDS: Final = 10.0
+PINGS_PER_SILENCE: Final = 5
+MEETING_SECONDS: Final = 10.0
 REGISTRY_START_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 3
 
@@ -64,6 +64,8 @@ class Serving:
     port: int
     store_url: str
     grace_seconds: float
+    silence_seconds: float = 10.0
+    """A Registry (or an event loop) that shows no sign of life for so long is killed."""
     registry_class: type
     make_app: Callable[[ServerContext], Any]
     """Return the ASGI application."""
@@ -71,6 +73,11 @@ class Serving:
     """Handed to `make_app` as they are."""
     registry_settings: dict[str, Any] = field(default_factory=dict)
     """Sent to the Registry: the settings in JSON form."""
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often a sign of life is asked for and given."""
+        return self.silence_seconds / PINGS_PER_SILENCE
 
 
 class Reporter:
@@ -102,8 +109,8 @@ def run_server(serving: Serving, listener: socket.socket, url: str, guardian: in
     _start_registry(serving, booted, registry, registry_ident, runtime)
     runtime.write()
     app = serving.make_app(ServerContext(booted.actor_system, registry, runtime, serving.settings))
-    with _registry_watched(booted.actor_system, registry, registry_ident):
-        _answer_http(app, listener, reporter)
+    with _registry_watched(serving, booted.actor_system, registry, registry_ident):
+        _answer_http(app, listener, reporter, serving.beat_seconds)
         _stop_registry(serving, booted, registry, registry_ident)
     runtime_path(serving.data_dir).unlink(missing_ok=True)
     shut_down(booted)
@@ -114,7 +121,7 @@ def _request_id() -> str:
 
 
 def _meet_registry(booted: Booted, registry: ActorAddress) -> Ident:
-    reply = ask(booted.actor_system, registry, Ping(_request_id()), SILENCE_SECONDS)
+    reply = ask(booted.actor_system, registry, Ping(_request_id()), MEETING_SECONDS)
     ident = None if reply is None else processes.identify(reply.pid)
     if ident is None:
         raise ServerFailed("the Registry did not come up")
@@ -156,18 +163,19 @@ def _stop_registry(serving: Serving, booted: Booted, registry: ActorAddress, ide
 
 
 @contextlib.contextmanager
-def _registry_watched(actor_system: ActorSystem, registry: ActorAddress, ident: Ident) -> Iterator[None]:
+def _registry_watched(serving: Serving, actor_system: ActorSystem, registry: ActorAddress, ident: Ident) -> Iterator[None]:
     """Ping the Registry from a thread, and SIGKILL it when it has been silent for too long: the supervisor starts over."""
     stopping = threading.Event()
 
     def watch() -> None:
         heard = time.monotonic()
         with actor_system.private() as endpoint:
-            while not stopping.wait(PING_SECONDS):
-                if ask(endpoint, registry, Ping(_request_id()), PING_SECONDS, lambda: not stopping.is_set()) is not None:
+            while not stopping.wait(serving.beat_seconds):
+                ping = Ping(_request_id())
+                if ask(endpoint, registry, ping, serving.beat_seconds, lambda: not stopping.is_set()) is not None:
                     heard = time.monotonic()
-                elif time.monotonic() - heard >= SILENCE_SECONDS and not stopping.is_set():
-                    log.error("the Registry has not answered for %.0f s and is killed", SILENCE_SECONDS)
+                elif (silence := time.monotonic() - heard) >= serving.silence_seconds and not stopping.is_set():
+                    log.error("the Registry has not answered for %.0f s and is killed", silence)
                     processes.kill(ident)
                     return
 
@@ -177,7 +185,7 @@ def _registry_watched(actor_system: ActorSystem, registry: ActorAddress, ident: 
         yield
     finally:
         stopping.set()
-        watcher.join(PING_SECONDS)
+        watcher.join(serving.beat_seconds)
 
 
 class _QuietServer(uvicorn.Server):
@@ -200,7 +208,7 @@ class _QuietServer(uvicorn.Server):
             self._reporter.tell(ready=True)
 
 
-def _answer_http(app: Any, listener: socket.socket, reporter: Reporter) -> None:
+def _answer_http(app: Any, listener: socket.socket, reporter: Reporter, beat_seconds: float) -> None:
     """Answer requests until SIGTERM or SIGINT; then stop accepting and let those under way end, within a few seconds."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS
@@ -211,7 +219,7 @@ def _answer_http(app: Any, listener: socket.socket, reporter: Reporter) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        beating = asyncio.create_task(_beat(reporter))
+        beating = asyncio.create_task(_beat(reporter, beat_seconds))
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -223,8 +231,8 @@ def _answer_http(app: Any, listener: socket.socket, reporter: Reporter) -> None:
         raise ServerFailed("the HTTP application did not start")
 
 
-async def _beat(reporter: Reporter) -> None:
+async def _beat(reporter: Reporter, seconds: float) -> None:
     """Show the supervisor that the event loop turns."""
     while True:
         reporter.tell(beat=True)
-        await asyncio.sleep(PING_SECONDS)
+        await asyncio.sleep(seconds)

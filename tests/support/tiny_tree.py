@@ -102,6 +102,7 @@ def main() -> int:
             port=port,
             store_url="memory:",
             grace_seconds=grace,
+            silence_seconds=2.0,
             registry_class=TinyRegistry,
             make_app=make_app,
         )

@@ -1,0 +1,199 @@
+"""The supervisor and its tree, in real processes that are killed."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from callboard.actors import processes
+from callboard.actors.runtime import Runtime
+from tests.support.polling import eventually
+from tests.support.running import RunningTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[RunningTree]:
+    with RunningTree(tmp_path / "data") as tree:
+        yield tree
+
+
+def test_it_says_once_where_it_is_and_answers_there(tree: RunningTree) -> None:
+    url = tree.runtime().http
+    assert tree.ready_line == f"Callboard is ready on {url} (data in {tree.data_dir})"
+    assert len(eventually(tree.actors)) == 3
+
+
+@pytest.mark.parametrize("role", ["server", "admin", "registry"])
+def test_what_is_vital_comes_back_by_itself_when_it_is_killed(tree: RunningTree, role: str) -> None:
+    before = tree.runtime()
+    actors = eventually(tree.actors)
+    old = tree.members()
+    os.kill(before.pids[role].pid, signal.SIGKILL)
+    eventually(lambda: not processes.is_alive(before.pids[role]))
+    after = tree.runtime()
+    assert after.http == before.http
+    assert after.pids["supervisor"] == before.pids["supervisor"]
+    assert not set(eventually(tree.actors)) & set(actors)
+    left = {ident for ident in old if processes.is_alive(ident)} - {before.pids["supervisor"]}
+    assert left == set()
+
+
+def test_a_killed_logger_is_replaced_without_starting_over(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    actors = eventually(tree.actors)
+    admin, logger = runtime.pids["admin"], runtime.pids["logger"]
+    children = len(psutil.Process(admin.pid).children())
+    os.kill(logger.pid, signal.SIGKILL)
+    eventually(lambda: not processes.is_alive(logger))
+    eventually(lambda: len(psutil.Process(admin.pid).children()) == children)
+    assert eventually(tree.actors) == actors
+    # The one that replaced it dies with the admin like the first.
+    replacement = {ident for ident in processes.descendants(admin) if ident != logger}
+    os.kill(admin.pid, signal.SIGKILL)
+    eventually(lambda: not any(map(processes.is_alive, replacement)))
+    assert eventually(tree.actors) != actors
+
+
+def test_requests_wait_in_the_socket_while_the_server_is_started_over(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    eventually(tree.actors)
+    os.kill(runtime.pids["server"].pid, signal.SIGKILL)
+    eventually(lambda: not processes.is_alive(runtime.pids["server"]))
+    answer = httpx2.get(f"{runtime.http}/pids", timeout=20).json()
+    assert answer["server"] != runtime.pids["server"].pid
+
+
+def test_a_server_killed_again_and_again_comes_back_after_a_growing_pause(tree: RunningTree) -> None:
+    for _ in range(4):
+        server = tree.runtime().pids["server"]
+        os.kill(server.pid, signal.SIGKILL)
+        eventually(lambda server=server: not processes.is_alive(server))
+    assert eventually(tree.actors)
+    tree.stop()
+
+
+def test_a_stopped_registry_is_replaced(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    eventually(tree.actors)
+    os.kill(runtime.pids["registry"].pid, signal.SIGSTOP)
+    eventually(lambda: not processes.is_alive(runtime.pids["registry"]), within=25)
+    assert eventually(tree.actors)
+
+
+def test_a_stopped_server_is_replaced(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    eventually(tree.actors)
+    os.kill(runtime.pids["server"].pid, signal.SIGSTOP)
+    eventually(lambda: not processes.is_alive(runtime.pids["server"]), within=30)
+    assert eventually(tree.actors)
+
+
+def test_nothing_survives_a_killed_supervisor_and_the_next_one_starts_on_the_same_data(tree: RunningTree) -> None:
+    eventually(tree.actors)
+    assert len(tree.members()) >= 8
+    os.kill(tree.pid, signal.SIGKILL)
+    tree.process.wait(10)
+    eventually(lambda: not tree.survivors(), within=5)
+    with RunningTree(tree.data_dir) as successor:
+        assert eventually(successor.actors)
+        assert successor.stop() == 0
+
+
+def test_a_member_that_was_stopped_while_its_supervisor_died_holds_up_nobody(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    eventually(tree.actors)
+    tree.members()
+    for role in ("server", "admin"):
+        os.kill(runtime.pids[role].pid, signal.SIGSTOP)
+    os.kill(tree.pid, signal.SIGKILL)
+    tree.process.wait(10)
+    with RunningTree(tree.data_dir) as successor:
+        assert tree.survivors() == set()
+        assert eventually(successor.actors)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_signal_ends_all_with_exit_code_0(tree: RunningTree, number: int) -> None:
+    eventually(tree.actors)
+    assert tree.stop(number) == 0
+    assert tree.survivors() == set()
+    assert Runtime.read(tree.data_dir) is None
+    assert sorted(path.name for path in tree.data_dir.rglob("*")) == ["lock", "run"]
+
+
+def test_a_second_stop_signal_ends_all_at_once(tmp_path: Path) -> None:
+    with RunningTree(tmp_path / "data", ["0", "600"]) as tree:
+        runtime = tree.runtime()
+        eventually(tree.actors)
+        # A Registry that does not answer would be waited for as long as the grace says.
+        os.kill(runtime.pids["registry"].pid, signal.SIGSTOP)
+        tree.members()
+        os.kill(tree.pid, signal.SIGTERM)
+        eventually(lambda: not _accepts(runtime.http))
+        assert tree.process.poll() is None
+        assert tree.stop() == 1
+        assert tree.survivors() == set()
+
+
+def _accepts(url: str) -> bool:
+    try:
+        httpx2.get(url, timeout=1)
+    except httpx2.HTTPError:
+        return False
+    return True
+
+
+def test_a_second_server_on_the_same_data_is_refused_and_the_first_goes_on(tree: RunningTree) -> None:
+    actors = eventually(tree.actors)
+    second = RunningTree(tree.data_dir)
+    output, errors = second.process.communicate(timeout=20)
+    assert second.process.returncode == 1
+    assert output == ""
+    url = tree.runtime().http
+    expected = f"callboard: the data directory {tree.data_dir} is in use by the server with process id {tree.pid} on {url}\n"
+    assert errors == expected
+    assert tree.actors() == actors
+
+
+def test_a_removed_lock_file_lets_no_second_server_in(tree: RunningTree) -> None:
+    actors = eventually(tree.actors)
+    (tree.data_dir / "lock").unlink()
+    second = RunningTree(tree.data_dir)
+    _, errors = second.process.communicate(timeout=20)
+    assert second.process.returncode == 1
+    assert "is in use" in errors
+    assert tree.actors() == actors
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        second = RunningTree(tmp_path / "data", [str(port)])
+        output, errors = second.process.communicate(timeout=20)
+    assert second.process.returncode == 1
+    assert output == ""
+    assert errors == f"callboard: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+def test_a_data_directory_that_is_a_file_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    second = RunningTree(tmp_path / "data")
+    output, errors = second.process.communicate(timeout=20)
+    assert second.process.returncode == 1
+    assert output == ""
+    assert errors == f"callboard: the data directory {tmp_path / 'data'} cannot be used: File exists\n"
+
+
+def test_a_registry_that_refuses_to_start_ends_the_first_start_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "refuse").touch()
+    failed = RunningTree(tmp_path / "data")
+    output, errors = failed.process.communicate(timeout=20)
+    assert failed.process.returncode == 1
+    assert output == ""
+    assert errors.splitlines()[-1] == "callboard: told to refuse"

@@ -1,0 +1,203 @@
+"""Processes known for certain, ended together; with real processes."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from callboard.actors import processes
+from callboard.actors.processes import Ident
+from tests.support.polling import eventually
+
+FORK = multiprocessing.get_context("fork")
+
+
+@contextlib.contextmanager
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lead_a_group_with_a_program(report: int) -> None:
+    os.setpgid(0, 0)
+    program = subprocess.Popen(["sleep", "1000"])
+    os.write(report, f"{program.pid}\n".encode())
+    time.sleep(1000)
+
+
+@pytest.fixture
+def leader() -> Iterator[tuple[multiprocessing.process.BaseProcess, Ident]]:
+    """A child that leads a process group in which a program runs."""
+    read, write = os.pipe()
+    child = FORK.Process(target=lead_a_group_with_a_program, args=(write,))
+    child.start()
+    program = processes.identify(int(os.read(read, 20)))
+    os.close(read)
+    os.close(write)
+    assert program is not None
+    yield child, program
+    child.kill()
+    child.join()
+    processes.kill(program)
+
+
+def test_this_process_is_alive_and_has_a_start_time() -> None:
+    me = processes.identify(os.getpid())
+    assert me is not None
+    assert me.pid == os.getpid()
+    assert processes.is_alive(me)
+    assert processes.identify(me.pid) == me
+
+
+def test_a_process_with_the_same_id_and_another_start_is_another_one() -> None:
+    with sleeper() as process:
+        ident = processes.identify(process.pid)
+        assert ident is not None
+        stranger = Ident(ident.pid, ident.started - 1)
+        assert not processes.is_alive(stranger)
+        assert not processes.kill(stranger)
+        assert processes.is_alive(ident)
+        assert processes.kill(ident)
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_a_zombie_is_dead() -> None:
+    with sleeper() as process:
+        ident = processes.identify(process.pid)
+        assert ident is not None
+        process.kill()
+        eventually(lambda: not processes.is_alive(ident))
+        assert processes.identify(process.pid) == ident
+        assert not processes.kill(ident)
+
+
+def test_nobody_has_an_id_that_was_never_given() -> None:
+    assert processes.identify(2**22 + 1) is None
+    assert not processes.is_alive(Ident(2**22 + 1, 0.0))
+
+
+def test_a_tree_is_ended_with_all_its_descendants() -> None:
+    script = "sleep 1000 & sleep 1000 & echo started; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        root = processes.identify(shell.pid)
+        assert root is not None
+        tree = {root, *processes.descendants(root)}
+        assert len(tree) == 3
+        assert processes.end_tree([root]) == set()
+        assert not any(map(processes.is_alive, tree))
+
+
+def test_a_subreaper_ends_orphans_of_orphans_but_not_whom_it_knows() -> None:
+    # In a process of its own: pytest has children that aren't orphans.
+    script = """
+        import os, subprocess, time
+        from callboard.actors import processes
+        assert processes.become_subreaper() == os.getpid()
+        known = subprocess.Popen(["sleep", "1000"])
+        # Each shell ends at once and leaves behind a shell that leaves behind a program.
+        subprocess.run(["sh", "-c", "(sh -c 'sleep 1000 & sleep 1000' & ) "], check=True)
+        deadline = time.monotonic() + 10
+        while len(processes.child_pids()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        orphans = processes.descendants(processes.identify(os.getpid()))
+        assert processes.end_orphans({known.pid}) == set()
+        assert [ident.pid for ident in orphans if processes.is_alive(ident)] == [known.pid]
+        assert known.poll() is None
+        known.kill()
+        assert known.wait() == -9
+        print("passed")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("passed\n", "")
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    read, write = os.pipe()
+
+    def parent() -> None:
+        child = os.fork()
+        if child == 0:
+            processes.die_with_parent()
+            os.write(write, f"{os.getpid()}\n".encode())
+            time.sleep(1000)
+        time.sleep(1000)
+
+    process = FORK.Process(target=parent)
+    process.start()
+    child = processes.identify(int(os.read(read, 20)))
+    assert child is not None
+    assert processes.is_alive(child)
+    process.kill()
+    process.join()
+    eventually(lambda: not processes.is_alive(child))
+    os.close(read)
+    os.close(write)
+
+
+def test_a_child_whose_parent_is_gone_already_ends_itself() -> None:
+    def orphan() -> None:
+        processes.die_with_parent(2**22 + 1)
+
+    process = FORK.Process(target=orphan)
+    process.start()
+    process.join(10)
+    assert process.exitcode == processes.ORPHAN_EXIT_CODE
+
+
+def test_a_kept_child_that_leads_a_group_is_killed_with_it(
+    leader: tuple[multiprocessing.process.BaseProcess, Ident],
+) -> None:
+    child, program = leader
+    assert processes.kill_group(child)
+    child.join(10)
+    assert child.exitcode == -signal.SIGKILL
+    eventually(lambda: not processes.is_alive(program))
+    assert not processes.kill_group(child)  # reaped: its id may be somebody else's
+
+
+def test_a_kept_child_in_our_group_is_killed_alone() -> None:
+    child = FORK.Process(target=time.sleep, args=(1000,))
+    child.start()
+    assert processes.kill_group(child)
+    child.join(10)
+    assert child.exitcode == -signal.SIGKILL
+
+
+def test_what_a_dead_leader_left_is_killed_only_before_it_is_reaped(
+    leader: tuple[multiprocessing.process.BaseProcess, Ident],
+) -> None:
+    child, program = leader
+    assert not processes.kill_group_of_the_dead(child)  # it isn't dead
+    assert processes.is_alive(program)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    eventually(lambda: processes.kill_group_of_the_dead(child))
+    eventually(lambda: not processes.is_alive(program))
+    child.join()
+    assert not processes.kill_group_of_the_dead(child)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "name"),
+    [
+        (0, 0),
+        (7, 7),
+        (-11, "SIGSEGV"),
+        (-9, "SIGKILL"),
+        (-99, "SIG99"),  # no signal's number
+    ],
+)
+def test_exit_codes_have_names(exitcode: int, name: str | int) -> None:
+    assert processes.exit_name(exitcode) == name
