@@ -17,8 +17,6 @@ from callboard.conf.settings import Settings
 
 PREFIX: Final = "CALLBOARD_"
 SEPARATOR: Final = "__"
-OTHER_VARIABLES: Final = frozenset({"CALLBOARD_URL", "CALLBOARD_TOKEN"})
-"""Variables that the command line and the clients read by themselves; the server's configuration leaves them alone."""
 
 
 # Only its shape is used, to read the variables: `strict` makes the source turn "7" into 7 where an integer is wanted.
@@ -37,10 +35,10 @@ class Environment:
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
-    """Read all CALLBOARD_… variables but those that others read."""
+    """Read all CALLBOARD_… variables. The one that commands read too, CALLBOARD_DATA_DIR, is an option like the others."""
     found = Environment()
     for name in sorted(environ):
-        if not name.upper().startswith(PREFIX) or name in OTHER_VARIABLES:
+        if not name.upper().startswith(PREFIX):
             continue
         path = tuple(name[len(PREFIX) :].lower().split(SEPARATOR))
         problem = _problem(path, environ[name])

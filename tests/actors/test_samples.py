@@ -193,11 +193,14 @@ def test_a_mail_that_cannot_be_made_says_what_is_wrong_and_leaves_nothing(
 
 
 def test_a_file_that_could_not_be_written_to_its_end_is_not_there(tmp_path: Path) -> None:
-    file = tmp_path / "outbox" / "x.eml"
-    with pytest.raises(OSError, match="disk full"), private_file(file) as unfinished:
-        unfinished.write_text("half")
-        raise OSError("disk full")
-    assert list(file.parent.iterdir()) == []
+    def write() -> None:
+        with private_file(tmp_path / "outbox" / "x.eml") as unfinished:
+            unfinished.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
+    assert list((tmp_path / "outbox").iterdir()) == []
 
 
 # ---------------------------------------------------------------- GenerateReport

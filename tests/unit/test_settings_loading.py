@@ -89,7 +89,7 @@ def test_a_token_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
 
 
 def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
-    environ = {"CALLBOARD_URL": "http://x", "CALLBOARD_TOKEN": "y", "HOME": "/", "CALLBOARDS": "z"}
+    environ = {"HOME": "/", "CALLBOARDS": "z", "MY_CALLBOARD_PORT": "1"}
     assert load(tmp_path, "", environ) == Settings()
 
 
@@ -98,6 +98,7 @@ def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
     [
         ("CALLBOARD_HTP__PORT", "1", "unknown variable, did you mean CALLBOARD_HTTP__PORT?"),
         ("CALLBOARD_PORT", "1", "unknown variable, did you mean CALLBOARD_HTTP__PORT?"),
+        ("CALLBOARD_TOKEN", "x", "unknown variable, did you mean CALLBOARD_HTTP__TOKEN?"),
         (
             "CALLBOARD_QUEUES__SLEEP__CONCURENCY",
             "1",
