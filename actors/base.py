@@ -232,6 +232,6 @@ def _settle_in() -> None:
         signal.signal(fault, signal.SIG_DFL)
     faulthandler.enable()
     # Thespian sends records to its logger process, and what it doesn't acknowledge silences the actor.
-    logging.root = LOGGING_ROOT  # type: ignore[assignment]
-    logging.Logger.root = LOGGING_ROOT  # type: ignore[misc]
+    logging.root = LOGGING_ROOT
+    logging.Logger.root = LOGGING_ROOT
     logging.Logger.manager = LOGGING_MANAGER

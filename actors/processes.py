@@ -86,14 +86,19 @@ def is_alive(ident: Ident) -> bool:
 
 
 def _look_up(pid: int) -> tuple[float | None, bool]:
-    if sys.platform == "linux":
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_bytes()
-        except OSError:
-            return None, False
-        # The name, in parentheses, may hold anything, spaces and parentheses too; what follows are plain fields.
-        fields = stat.rpartition(b")")[2].split()
-        return int(fields[19]) / os.sysconf("SC_CLK_TCK"), fields[0] not in {b"Z", b"X", b"x"}
+    """Return when the process with this id started, and whether it runs (it may be a zombie)."""
+    if sys.platform != "linux":
+        return _ask_psutil(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None, False
+    # The name, in parentheses, may hold anything, spaces and parentheses too; what follows are plain fields.
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK"), fields[0] not in {b"Z", b"X", b"x"}
+
+
+def _ask_psutil(pid: int) -> tuple[float | None, bool]:
     try:
         process = psutil.Process(pid)
         return process.create_time(), process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}

@@ -92,7 +92,7 @@ class _Supervisor:
                 generation = Generation(launch)
                 try:
                     reason = self._watch(generation, signals)
-                    if self._stop_signals:
+                    if self._told_to_stop():
                         return self._stop(generation, signals)
                 finally:
                     generation.end()
@@ -100,7 +100,7 @@ class _Supervisor:
                 if not self._was_ready and generation.failure is not None:
                     raise CallboardError(generation.failure)
                 self._pause(generation, reason, signals)
-                if self._stop_signals:
+                if self._told_to_stop():
                     return 0
 
     def _watch(self, generation: Generation, signals: int) -> str:
@@ -112,7 +112,7 @@ class _Supervisor:
             if generation.ready and not self._was_ready:
                 self._was_ready = True
                 self._announce()
-            if self._stop_signals:
+            if self._told_to_stop():
                 return "told to stop"
             if (reason := generation.dead()) is not None:
                 return reason
@@ -142,9 +142,12 @@ class _Supervisor:
         detail = f" ({generation.failure})" if generation.failure else ""
         log.warning("%s%s; starting over in %.1f s", reason, detail, delay)
         until = time.monotonic() + delay
-        while not self._stop_signals and (remaining := until - time.monotonic()) > 0:
+        while not self._told_to_stop() and (remaining := until - time.monotonic()) > 0:
             wait_readable([signals], remaining)
             self._take_signals(signals)
+
+    def _told_to_stop(self) -> bool:
+        return self._stop_signals > 0
 
     def _take_signals(self, signals: int) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -29,7 +29,7 @@ ENVIRONMENT: Final = {
 def _nameless_host() -> Iterator[None]:
     """Answer the questions for this machine's name, whose look-up can hang for many seconds without a network."""
     gethostname, getfqdn = socket.gethostname, socket.getfqdn
-    socket.gethostname, socket.getfqdn = (lambda: LOOPBACK), (lambda _name="": LOOPBACK)
+    socket.gethostname, socket.getfqdn = (lambda: LOOPBACK), (lambda name="": name or LOOPBACK)
     try:
         yield
     finally:

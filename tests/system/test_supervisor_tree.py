@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -11,9 +12,14 @@ import psutil
 import pytest
 
 from callboard.actors import processes
+from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
 from tests.support.polling import eventually
 from tests.support.running import RunningTree
+
+
+def has_ended(ident: Ident) -> bool:
+    return not processes.is_alive(ident)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_a_server_killed_again_and_again_comes_back_after_a_growing_pause(tree: 
     for _ in range(4):
         server = tree.runtime().pids["server"]
         os.kill(server.pid, signal.SIGKILL)
-        eventually(lambda server=server: not processes.is_alive(server))
+        eventually(partial(has_ended, server))
     assert eventually(tree.actors)
     tree.stop()
 
