@@ -11,7 +11,6 @@ from callboard.actors.options import format_duration, show_priority
 from callboard.actors.store import Store, TaskFilter
 from callboard.actors.task import Task, format_time
 
-MAX_TASKS: Final = 100_000
 SHOWN_TASKS: Final = 1_000
 """So many tasks stand in the page; all of them are in the table."""
 

@@ -7,7 +7,6 @@ import email.policy
 import hashlib
 import smtplib
 import time
-from contextlib import closing
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import Final
@@ -16,6 +15,7 @@ from callboard.actors.handlers import Ok, TaskContext, Worker
 from callboard.actors.private_files import private_file
 
 SLEEP_MS: Final = 5_000
+MAX_TASKS: Final = 100_000
 SMTP_SECONDS: Final = 10.0
 CPU_ROUNDS: Final = 100_000
 """Some 50 ms of work."""
@@ -61,22 +61,22 @@ class GenerateReport(Worker):
 
     def perform(self, task: TaskContext) -> Ok:
         """Write both files; the result says where they are and how many tasks they list."""
-        # SQLAlchemy's import would cost every sleeping worker its time and memory.
-        from callboard.actors import history  # noqa: PLC0415
-        from callboard.actors.store.opening import open_store  # noqa: PLC0415
-
         _require(task, "reportType")
-        limit = task.context.get("limit", history.MAX_TASKS)
+        limit = task.context.get("limit", MAX_TASKS)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit must be an integer from 1 on, not {limit!r}")
-        with closing(open_store(task.store_url)) as store:
-            title, queue = _report_on(task, {row.name for row in store.queues()})
-            table, page = (task.data_dir / "reports" / f"{queue}-{task.id}.{ending}" for ending in ("csv", "html"))
-            with private_file(table) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-                summary = history.write_table(history.newest_tasks(store, queue, limit), file)
-        with private_file(page) as unfinished:
-            unfinished.write_text(history.page(title, queue, summary), encoding="utf-8")
-        return Ok({"csv": str(table), "html": str(page), "queue": queue, "rows": summary.tasks})
+        request = {
+            "store_url": task.store_url,
+            "folder": str(task.data_dir / "reports"),
+            "name": task.id,
+            "report_type": task.context["reportType"],
+            "own_queue": task.queue,
+            "limit": limit,
+        }
+        # SQLAlchemy's import would cost every sleeping worker its time and memory.
+        from callboard.actors.reporting import run_report  # noqa: PLC0415
+
+        return Ok(run_report(request))
 
 
 class CPUProcess(Worker):
@@ -121,18 +121,3 @@ def _send(message: EmailMessage, server: str) -> dict[str, str]:
     with smtplib.SMTP(host.strip("[]"), int(port), timeout=SMTP_SECONDS) as connection:
         refused = connection.send_message(message)
     return {address: f"{code} {reason.decode(errors='replace')}" for address, (code, reason) in refused.items()}
-
-
-def _report_on(task: TaskContext, known: set[str]) -> tuple[str, str]:
-    """Return the report's title and its queue. Raises ValueError for a queue that isn't there."""
-    match task.context["reportType"]:
-        case {"queue": str(queue)} if queue in known:
-            return f"Queue {queue}", queue
-        case {"queue": queue}:
-            raise ValueError(f"reportType.queue: unknown queue {queue!r}, known are {', '.join(sorted(known))}")
-        case str(queue) if queue in known:
-            return f"Queue {queue}", queue
-        case str(title):
-            return title, task.queue
-        case other:
-            raise ValueError(f'reportType must be a text or {{"queue": name}}, not {other!r}')

@@ -34,6 +34,9 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002 - the opti
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # What they say at INFO is of use to nobody who runs Callboard.
+    for name in ("alembic", "uvicorn", "httpx2"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     # A task's code may log through structlog directly: as it is shipped, that prints to standard output.
     structlog.configure(
         processors=[
