@@ -57,7 +57,8 @@ def error_of(status: int, problem: Any, task_id: str = "") -> CallboardError:
     detail = str(problem.get("detail") or problem.get("title") or f"the server answered {status}")
     if status == BAD_REQUEST:
         found = list(_leaves(problem.get("errors") or {}))
-        text = "; ".join(f"{'.'.join(path)} {message}" for path, message in found)
+        alone = len(found) == 1 and found[0][0][0] != "tasks"
+        text = found[0][1] if alone else "; ".join(f"{'.'.join(path)}: {message}" for path, message in found)
         return InvalidOption(text or detail, field=found[0][0][-1] if found else "")
     if status == NOT_FOUND and task_id:
         return TaskNotFound(task_id)

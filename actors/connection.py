@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import psutil
+
 from callboard.actors.caller import QueueCaller
 from callboard.actors.errors import RequestTimedOut, ServerNotRunning
-from callboard.actors.processes import is_alive
-from callboard.actors.runtime import Runtime
+from callboard.actors.processes import identify, is_alive
+from callboard.actors.runtime import LOCK_FILE, Runtime
 from callboard.actors.store import Store
-from callboard.actors.store.opening import open_store
 from callboard.actors.system import attach, detach, registry_address
 
 DEFAULT_TIMEOUT_SECONDS: Final = 15.0
@@ -38,9 +39,7 @@ class Connection:
         self._timeout = timeout
         self._turn = threading.RLock()
         self._attached = ExitStack()
-        runtime = Runtime.read(data_dir)
-        if runtime is None:
-            raise no_server(data_dir)
+        runtime = self._runtime_within(time.monotonic() + timeout)
         self._attach(runtime)
 
     @property
@@ -51,6 +50,9 @@ class Connection:
     @cached_property
     def store(self) -> Store:
         """The server's store, to read."""
+        # SQLAlchemy takes longer to import than all the rest, and a task can be submitted without it.
+        from callboard.actors.store.opening import open_store  # noqa: PLC0415
+
         return open_store(self._runtime.store_url)
 
     def ask(self, question: Callable[[QueueCaller, float], _T]) -> tuple[_T, bool]:
@@ -82,6 +84,14 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _runtime_within(self, until: float) -> Runtime:
+        """Return the server's runtime file, waiting for it while a supervisor is bringing a server up."""
+        while (runtime := Runtime.read(self._data_dir)) is None:
+            if time.monotonic() >= until or not _is_being_started(self._data_dir):
+                raise no_server(self._data_dir)
+            time.sleep(LOOK_AGAIN_SECONDS)
+        return runtime
 
     def _attach(self, runtime: Runtime) -> None:
         try:
@@ -115,6 +125,18 @@ class Connection:
                     return True
             time.sleep(LOOK_AGAIN_SECONDS)
         raise no_server(self._data_dir)
+
+
+def _is_being_started(data_dir: Path) -> bool:
+    """Tell whether the supervisor that has last claimed the data directory lives: it writes its pid into the lock file."""
+    lock = data_dir / LOCK_FILE
+    try:
+        supervisor = identify(int(lock.read_text(encoding="ascii")))
+        written = lock.stat().st_mtime
+        # A stranger who has got this pid since then was started after the file was written.
+        return supervisor is not None and psutil.Process(supervisor.pid).create_time() <= written + 1.0
+    except (OSError, ValueError, psutil.Error):
+        return False
 
 
 def no_server(data_dir: Path) -> ServerNotRunning:

@@ -33,12 +33,16 @@ PART_BYTES: Final = 1_000_000
 
 @dataclass(slots=True)
 class Part:
-    """Tasks of one queue that are stored in one transaction; `places` are their positions in the whole."""
+    """Tasks of one queue that are stored in one transaction; `places` are their positions in the whole.
+
+    key, fingerprint: of the whole request ("" for none), so that the same key with another request is found out.
+    """
 
     queue: str
     places: list[int]
     wanted: list[TaskRequest]
     key: str
+    fingerprint: str
     submission: Submission | None = None
 
     def build(self, found: QueueFound, created_by: str) -> tuple[NewTask, ...]:
@@ -46,16 +50,10 @@ class Part:
         now = time.time_ns() // 1_000
         return tuple(build_task(one, found, created_by, now) for one in self.wanted)
 
-    def fingerprint(self) -> str:
-        """Return what tells another request under the same key."""
-        if not self.key:
-            return ""
-        canonical = json.dumps([one.to_body() for one in self.wanted], sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
 
 def cut(wanted: Sequence[TaskRequest], key: str) -> Iterator[Part]:
     """Put the tasks of each queue together, in their order, in parts that go into one message."""
+    fingerprint = _fingerprint(wanted) if key else ""
     by_queue: defaultdict[str, list[Part]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for place, one in enumerate(wanted):
@@ -63,13 +61,18 @@ def cut(wanted: Sequence[TaskRequest], key: str) -> Iterator[Part]:
         parts = by_queue[one.queue]
         full = bool(parts) and (len(parts[-1].wanted) == PART_TASKS or sizes[one.queue] + size > PART_BYTES)
         if not parts or full:
-            parts.append(Part(one.queue, [], [], f"{key}-{len(parts)}" if key else ""))
+            parts.append(Part(one.queue, [], [], f"{key}-{len(parts)}" if key else "", fingerprint))
             sizes[one.queue] = 0
         parts[-1].places.append(place)
         parts[-1].wanted.append(one)
         sizes[one.queue] += size
     for parts in by_queue.values():
         yield from parts
+
+
+def _fingerprint(wanted: Sequence[TaskRequest]) -> str:
+    canonical = json.dumps([one.to_body() for one in wanted], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def submit(part: Part, connection: Connection, created_by: str) -> list[Task]:
@@ -83,7 +86,7 @@ def submit(part: Part, connection: Connection, created_by: str) -> list[Task]:
         while True:
             found = caller.find(part.queue, until - time.monotonic())
             if part.submission is None:
-                part.submission = Submission(part.build(found, created_by), part.key, part.fingerprint())
+                part.submission = Submission(part.build(found, created_by), part.key, part.fingerprint)
             try:
                 return _sent(part, found, caller, until - time.monotonic())
             except SettingsChanged:

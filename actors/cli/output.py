@@ -43,8 +43,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in rows:
         cells = [" ".join(shown(value).split()) for value in row]
         table.add_row(*(Text(cell, style=_STATE_STYLES.get(cell, "")) for cell in cells))
-    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=WIDE)
-    console.print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=WIDE, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    # Rich fills up the last column.
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_fields(fields: dict[str, object]) -> None:
