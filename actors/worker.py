@@ -5,7 +5,6 @@ journal, which survives it.
 """
 
 import faulthandler
-import gc
 import json
 import logging
 import os
@@ -66,9 +65,6 @@ class WorkerActor(CallboardActor):
             self.send(sender, WorkerFailed(message.worker, f"{type(error).__name__}: {error}"))
             self.send(self.myAddress, ActorExitRequest())
             return
-        # What is there now will stay: the collector need not touch it, and so it stays shared with the parent.
-        gc.collect()
-        gc.freeze()
         if settings.max_memory:
             _limit_memory(settings.max_memory)
         self.send(sender, WorkerReady(message.worker, os.getpid()))
