@@ -21,9 +21,11 @@ class MemoryTransaction:
         self._data = data
         self._queue = queue
         self._now = now
+        self._spoiled = False
 
     def apply(self, change: Change) -> None:
-        """Write the change in the order of its fields."""
+        """Write the change in the order of its fields. When it raises, the transaction can't be committed any more."""
+        self._spoiled = True
         for new in change.inserts:
             self._insert(new)
         for update in change.updates:
@@ -38,6 +40,7 @@ class MemoryTransaction:
             self._data.hand_outs.pop((self._queue, number), None)
         for use in change.keys:
             self._data.keys[use.key, self._queue] = MemoryKey(use.fingerprint, tuple(use.ids), self._now)
+        self._spoiled = False
 
     def existing(self, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that the store has, in any queue."""
@@ -93,6 +96,11 @@ class MemoryTransaction:
             del self._data.tasks[task_id]
         return len(chosen)
 
+    def check(self) -> None:
+        """Raise when a change failed and the owner went on as if it had not."""
+        if self._spoiled:
+            raise RuntimeError("a change of this transaction failed: it can only be undone")
+
     def _insert(self, new: Insert) -> None:
         if new.task.id in self._data.tasks:
             raise DuplicateTask("a task with one of these ids is in the store already")
@@ -147,7 +155,8 @@ class MemoryQueueStore:
                 raise Superseded(self._queue, self._incarnation)
             before = self._data.copy()
             try:
-                yield MemoryTransaction(self._data, self._queue, self._clock())
+                yield (transaction := MemoryTransaction(self._data, self._queue, self._clock()))
+                transaction.check()
             except BaseException:
                 self._data.restore(before)
                 raise

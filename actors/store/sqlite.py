@@ -16,7 +16,6 @@ from callboard.actors.store.sqlite_reader import SqliteReader
 from callboard.actors.store.sqlite_transaction import written
 from callboard.actors.store.statements import COUNTS
 from callboard.actors.store.turn import WAIT_SECONDS, Turn
-from callboard.actors.task import TaskState
 
 DELETE_BATCH = 5_000
 """Tasks of a deleted queue that go in one transaction: other writers wait no longer than for these."""
@@ -91,8 +90,10 @@ class SqliteStore(SqliteReader):
     def _clear(self, connection: sqlite3.Connection, queue: str) -> int:
         gone = 0
         last_id = ""
+        counts = connection.execute(COUNTS.sql, (queue,)).fetchone()
         # There is no index on the queue alone: one walk over all tasks, and none when the counts say that it's empty.
-        while any(connection.execute(COUNTS.sql, (queue,)).fetchone()[: len(TaskState)]):
+        # They stay as they are until the end, so that whoever finishes the work of a dead process walks again.
+        while counts is not None and any(counted(counts).values()):
             ids = [row[0] for row in connection.execute(sql.IDS_AFTER.sql, (last_id, queue, DELETE_BATCH))]
             if not ids:
                 break

@@ -32,9 +32,18 @@ class SqliteTransaction:
         self._more: Counter[str] = Counter()  # Counter.subtract is slow, so what went is counted for itself
         self._less: Counter[str] = Counter()
         self._last_rank = self._last_hand_out = -(2**63)
+        self._spoiled = False
 
     def apply(self, change: Change) -> None:
-        """Write the change in the order of its fields, one `executemany` for each."""
+        """Write the change in the order of its fields, one `executemany` for each.
+
+        When it raises, the transaction can't be committed any more: a part of the change may be written.
+        """
+        self._spoiled = True
+        self._apply(change)
+        self._spoiled = False
+
+    def _apply(self, change: Change) -> None:
         if change.inserts:
             self._insert(change)
         if change.updates:
@@ -107,6 +116,8 @@ class SqliteTransaction:
 
     def store_counts(self) -> None:
         """Write what the transaction changed in the queue's counts: its last statement."""
+        if self._spoiled:
+            raise RuntimeError("a change of this transaction failed: it can only be undone")
         more = dict.fromkeys(map(str, TaskState), 0)
         for state, number in self._more.items():
             more[COUNTED[state]] += number
