@@ -3,6 +3,7 @@
 A cancellation of a running task is answered only when its worker has died of it, or the task was quicker.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from callboard.actors.queue_owner import QueueOwner, Send
 from callboard.actors.task import CLAIMED, TaskState
 
 _PURGE_AT_ONCE = 1_000
+_PURGE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class Commands:
         changed = []
         back = []
         for task in owner.store.load(ids):
-            rank = owner.next_rank(now)
+            rank = owner.places.next_rank(now)
             update = retry_by_hand(task, now.wall, -task.priority, rank, keep_attempts=keep_attempts)
             if update is None:
                 unchanged[task.id] = "available" if task.state == CLAIMED else task.state
@@ -85,20 +87,19 @@ class Commands:
         return TasksChanged(request_id, tuple(changed), unchanged)
 
     def purge(self, request_id: str, ids: tuple[str, ...] | None, now: Moment) -> DeadPurged:
-        """Delete dead tasks. Raises `StoreUnavailable`."""
+        """Delete dead tasks, for about a second; the answer says whether there may be more. Raises `StoreUnavailable`."""
         store = self._owner.store
         if ids is not None:
             dead = [task.id for task in store.load(ids) if task.state == TaskState.DEAD]
             with store.transaction() as transaction:
-                return DeadPurged(request_id, transaction.delete(dead))
-        total = 0
-        while True:
+                return DeadPurged(request_id, transaction.delete(dead), more=False)
+        total, gone = 0, _PURGE_AT_ONCE
+        while gone == _PURGE_AT_ONCE and time.monotonic() < now.mono + _PURGE_SECONDS:
             # Many small transactions: other queues get their turn between them.
             with store.transaction() as transaction:
                 gone = transaction.purge(TaskState.DEAD, now.wall + 1, _PURGE_AT_ONCE)
             total += gone
-            if gone < _PURGE_AT_ONCE:
-                return DeadPurged(request_id, total)
+        return DeadPurged(request_id, total, more=gone == _PURGE_AT_ONCE)
 
     def stored(self, facts: Facts) -> None:
         """Answer the cancellations that this commit has settled."""

@@ -115,7 +115,11 @@ class Control:
                 left,
             )[0]
 
-        return self._asked(queue, ask).tasks
+        total, more = 0, True
+        while more:
+            reply = self._asked(queue, ask)
+            total, more = total + reply.tasks, reply.more
+        return total
 
     def named(self, queue: str, refusal: RequestRefused) -> CallboardError:
         """Return the refusal, as an error that names the nearest queue if it says that there is none of this name."""

@@ -84,7 +84,11 @@ class DeadTasks:
         def ask(caller: QueueCaller, left: float) -> tuple[DeadPurged, bool]:
             return caller.ask_queue(queue, request, DeadPurged, left)
 
-        return self._connection.ask(ask)[0][0].tasks
+        total, more = 0, True
+        while more:
+            reply = self._connection.ask(ask)[0][0]
+            total, more = total + reply.tasks, reply.more
+        return total
 
 
 def _chunks(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -348,10 +348,11 @@ class PurgeDead:
 
 @dataclass(frozen=True)
 class DeadPurged:
-    """So many dead tasks were deleted."""
+    """So many dead tasks were deleted; `more`: there may be others, ask again."""
 
     request_id: str
     tasks: int
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,6 @@ from callboard.actors.worker_files import QueueFolder
 from callboard.conf.logging import configure_logging
 from callboard.conf.settings import QueueSettings
 
-MAX_DEATHS_HELD = 1_000
-
 log = logging.getLogger(__name__)
 
 
@@ -177,14 +175,14 @@ class QueueActor(CallboardActor):
     def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
         """Begin nothing more until resumed."""
         if (owner := self._addressed(message, sender)) is not None:
-            owner.set_paused(paused=True)
+            owner.set_paused(_now(), paused=True)
             self._answer_described(message.request_id, sender)
 
     @handles(ResumeQueue)
     def resume(self, message: ResumeQueue, sender: ActorAddress) -> None:
         """End a pause or a drain."""
         if (owner := self._addressed(message, sender)) is not None:
-            owner.set_paused(paused=False)
+            owner.set_paused(_now(), paused=False)
             owner.draining = False
             self._answer_described(message.request_id, sender)
 
@@ -275,7 +273,7 @@ class QueueActor(CallboardActor):
         if owner is None or not owner.dead or self._dead_letter is None or self._deaths_sent != self._deaths_noted:
             return
         self._deaths_sent += 1
-        self.send(self._dead_letter, TasksDied(owner.queue, self._deaths_sent, tuple(owner.dead[-MAX_DEATHS_HELD:])))
+        self.send(self._dead_letter, TasksDied(owner.queue, self._deaths_sent, tuple(owner.dead)))
         owner.dead = []
 
     # ------------------------------------------------------------ after every message

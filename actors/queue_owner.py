@@ -18,6 +18,7 @@ from callboard.actors.errors import StoreUnavailable
 from callboard.actors.launching import Launch, Launcher, put_tokens
 from callboard.actors.messages import DeadTask, Submission, Verdict
 from callboard.actors.outcomes import Facts, Outcomes
+from callboard.actors.places import Places
 from callboard.actors.rates import Rates
 from callboard.actors.recovery import recover
 from callboard.actors.run_times import RunTimes
@@ -27,7 +28,8 @@ from callboard.actors.window import Window
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
 
-DUE_AT_ONCE = 500
+MAX_DEATHS_HELD = 1_000
+"""So many wait to be forwarded to the DeadLetter; older ones are in the store anyway."""
 _STORE_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 log = logging.getLogger(__name__)
@@ -78,10 +80,8 @@ class QueueOwner:
         self.run_times = RunTimes()
         self.rates = Rates(now.mono)
         self.outcomes = Outcomes(queue, self.crew, self.window, self.run_times, rng)
-        self._last_rank = ownership.last_rank
+        self.places = Places(ownership.last_rank)
         self._launcher = Launcher(self.crew, self.window, self.run_times, ownership.last_hand_out)
-        self._next_due: int | None = 0
-        self._next_scan = 0.0
         self._store_failures = 0
         self._store_retry = 0.0
 
@@ -145,8 +145,10 @@ class QueueOwner:
         slot.state, slot.doom, slot.doomed_index = SlotState.DYING, doom, index
         self.outbox.append(Kill(slot.name))
 
-    def set_paused(self, *, paused: bool) -> None:
+    def set_paused(self, now: Moment, *, paused: bool) -> None:
         """Pause or resume, now and after a restart. Raises `StoreUnavailable`."""
+        if paused:
+            self.release_all(self.crew.busy(), now)
         with self.store.transaction() as transaction:
             transaction.set_paused(paused)
         self.paused = paused
@@ -167,14 +169,21 @@ class QueueOwner:
         if arrivals is None and now.mono < self._store_retry:
             return
         launches: list[Launch] = []
+        self.places.promoted = []
         try:
             self._read_ahead(now)
-            if arrivals is None and not self.outcomes.facts.change and not self._may_launch() and not self._is_due(now):
+            if (
+                arrivals is None
+                and not self.outcomes.facts.change
+                and not self._may_launch()
+                and not self.places.is_due(now)
+            ):
                 return
             with self.store.transaction() as transaction:
                 if arrivals is not None:
                     self._take_in(arrivals, transaction, now)
-                self._promote(transaction, now)
+                for task in self.places.promote(transaction, now):
+                    self.window.push(task)
                 launches = self._launcher.choose(self._free(), now.wall, now.mono)
                 transaction.apply(self._change(arrivals, launches, now))
         except StoreUnavailable as error:
@@ -198,19 +207,8 @@ class QueueOwner:
         if self.trouble:
             moments.append(self._store_retry)
         else:
-            moments.append(self._next_scan)
-            if self._next_due is not None:
-                moments.append(now.mono + max(self._next_due - now.wall, 0) / 1e6)
+            moments.append(self.places.next_look(now))
         return min(moments)
-
-    def next_rank(self, now: Moment) -> int:
-        """Return the next rank: ranks only rise, so a clock that steps back breaks no order."""
-        self._last_rank = max(now.wall, self._last_rank + 1)
-        return self._last_rank
-
-    def due_at(self, run_at: int) -> None:
-        """Take note that a task will be due then."""
-        self._next_due = run_at if self._next_due is None else min(self._next_due, run_at)
 
     def _look_after(self, slot: Slot, now: Moment) -> None:
         self.outcomes.sweep(slot, now)
@@ -236,16 +234,16 @@ class QueueOwner:
         if self.window.wants_more:
             count, size = self.window.room()
             rows = self.store.ready(self.window.edge, count, size)
-            self.window.filled(rows, everything=not rows, handed_out=self.crew.places)
-        if now.mono >= self._next_scan:
-            self._next_scan = now.mono + self.settings.poll_interval_ms / 1_000
-            self._next_due = self.store.next_due()
+            # The store does not know yet of what has just been handed out or has ended.
+            change = self.outcomes.facts.change
+            elsewhere = {*self.crew.places, *(c.id for c in change.completions), *(u.id for u in change.updates)}
+            self.window.filled(rows, everything=not rows, elsewhere=elsewhere)
+        self.places.scan(self.store, now, self.settings.poll_interval_ms / 1_000)
 
-    def _is_due(self, now: Moment) -> bool:
-        return self._next_due is not None and self._next_due <= now.wall
-
-    def _may_launch(self) -> bool:
-        return self._free() > 0 and self.window.peek() is not None
+    def _has_work(self, now: Moment) -> bool:
+        """Tell whether there is anything to store: what has happened, what is due, what an idle worker can have."""
+        may_launch = self._free() > 0 and self.window.peek() is not None
+        return may_launch or bool(self.outcomes.facts.change) or self.places.is_due(now)
 
     def _free(self) -> int:
         if self.paused or self.stopping:
@@ -259,24 +257,11 @@ class QueueOwner:
             waiting = sum(counts[s] for s in (TaskState.AVAILABLE, TaskState.SCHEDULED, TaskState.RETRYABLE))
             room = self.settings.max_length - waiting
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
-        for task, ready in arrivals.place(now.wall, lambda: self.next_rank(now)):
+        for task, ready in arrivals.place(now.wall, lambda: self.places.next_rank(now)):
             if ready is None:
-                self.due_at(task.run_at)
+                self.places.note(task.run_at)
             else:
                 self.window.push(ready)
-
-    def _promote(self, transaction: Transaction, now: Moment) -> None:
-        """Make available what is due; it joins the back of its own priority."""
-        if not self._is_due(now):
-            return
-        first = max(now.wall, self._last_rank + 1)
-        rows = transaction.due(now.wall, DUE_AT_ONCE, first)
-        self._last_rank = first + len(rows)
-        for row in rows:
-            self.window.push(row)
-        # If this transaction fails they are where they were, and the next scan says so.
-        self._next_due = now.wall if len(rows) == DUE_AT_ONCE else None
-        self._next_scan = 0.0
 
     def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
         """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
@@ -295,6 +280,7 @@ class QueueOwner:
     def _undo(self, arrivals: Arrivals | None, launches: list[Launch]) -> None:
         """Forget what was decided and could not be stored; facts stay until they can."""
         self._launcher.undo(launches)
+        self.window.discard(task.id for task in self.places.promoted)
         if arrivals is not None:
             self.window.discard(arrivals.inserts)
 
@@ -310,10 +296,10 @@ class QueueOwner:
         """Go on after a commit: the facts are history."""
         self.rates.add("completed", facts.completed, now.mono)
         self.rates.add("failed", facts.failed, now.mono)
-        self.dead += facts.dead
+        self.dead = (self.dead + facts.dead)[-MAX_DEATHS_HELD:]
         for update in facts.change.updates:
             if update.state == TaskState.RETRYABLE and update.run_at is not None:
-                self.due_at(update.run_at)
+                self.places.note(update.run_at)
         self.outcomes.facts = Facts()
         self.on_stored(facts)
 

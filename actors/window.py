@@ -61,11 +61,13 @@ class Window:
         if len(self._tasks) > 2 * self._limit or self._bytes > 2 * self._max_bytes:
             self._shrink()
 
-    def filled(self, rows: list[ReadyTask], *, everything: bool, handed_out: Container[str]) -> None:
-        """Take in what the store had behind the edge; `everything`: it had no more than these rows."""
+    def filled(self, rows: list[ReadyTask], *, everything: bool, elsewhere: Container[str]) -> None:
+        """Take in what the store had behind the edge.
+
+        everything: it had no more than these rows. elsewhere: tasks of which the store says `available` still.
+        """
         for row in rows:
-            # A row that is handed out still says `available` in the store.
-            if row.id not in handed_out and row.id not in self._tasks:
+            if row.id not in elsewhere and row.id not in self._tasks:
                 self._add(row)
         if everything:
             self._edge = None

@@ -63,5 +63,8 @@ async def _purge(edge: Edge, queue: str, ids: tuple[str, ...] | None) -> int:
     def request(request_id: str, found: QueueFound) -> PurgeDead:
         return PurgeDead(request_id, found.queue, found.incarnation, ids)
 
-    reply, _ = await edge.gateway.ask_queue(queue, request, DeadPurged)
-    return reply.tasks
+    total, more = 0, True
+    while more:
+        reply, _ = await edge.gateway.ask_queue(queue, request, DeadPurged)
+        total, more = total + reply.tasks, reply.more
+    return total
