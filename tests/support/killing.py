@@ -1,0 +1,39 @@
+"""Find the processes of a test, kill and stop them."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+
+from callboard.actors import processes
+from callboard.actors.processes import Ident
+from tests.support.polling import eventually
+
+
+def carrying(name: str, value: str) -> set[Ident]:
+    """Return all live processes that were started with this environment variable, or forked from such."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(name) == value and (ident := processes.identify(process.pid)) is not None:
+                found.add(ident)
+    return {ident for ident in found if processes.is_alive(ident)}
+
+
+def kill(ident: Ident) -> None:
+    """SIGKILL a process and wait until it is dead."""
+    assert processes.kill(ident), f"{ident} had ended before"
+    eventually(lambda: not processes.is_alive(ident))
+
+
+@contextlib.contextmanager
+def stopped(ident: Ident) -> Iterator[None]:
+    """Stop a process with SIGSTOP, and let it go on at the end of the block if it still lives."""
+    os.kill(ident.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if processes.is_alive(ident):
+            os.kill(ident.pid, signal.SIGCONT)
