@@ -172,12 +172,7 @@ class QueueOwner:
         self.places.promoted = []
         try:
             self._read_ahead(now)
-            if (
-                arrivals is None
-                and not self.outcomes.facts.change
-                and not self._may_launch()
-                and not self.places.is_due(now)
-            ):
+            if arrivals is None and not self._has_work(now):
                 return
             with self.store.transaction() as transaction:
                 if arrivals is not None:
