@@ -96,13 +96,8 @@ class Server:
         options = ["--config", str(self.config), "--data-dir", str(self.data_dir), "--port", str(self.port)]
         # Files, because a pipe that nobody reads would stop the server when it is full.
         with self._output.open("wb") as output, self._errors.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [CALLBOARD, "serve", *options, *self._arguments],
-                cwd=ROOT,
-                env=self._environment,
-                stdout=output,
-                stderr=errors,
-            )
+            command = [CALLBOARD, "serve", *options, *self._arguments]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=errors)
 
     def start(self) -> None:
         """Run the command and wait for its ready line; fail with what it said if there is none."""
