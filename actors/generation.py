@@ -15,7 +15,8 @@ from typing import Any, Final
 from callboard.actors import processes
 from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
-from callboard.actors.server import Reporter, Serving, run_server
+from callboard.actors.server import RegistryLost, Reporter, Serving, run_server
+from callboard.actors.tree_guard import BootFailed
 
 START_SECONDS: Final = 120.0
 # How often to look where the kernel can't be asked to wake us (no pidfd), and at deadlines.
@@ -46,6 +47,8 @@ class Generation:
         self.ready = False
         self.failure: str | None = None
         """Why it could not come up, in its own words."""
+        self.hopeless = False
+        """The next one will fail by the same: a wrong setting, a database that can't be read."""
         self.started_at = time.monotonic()
         self._heard_at = self.started_at
         # The server itself judges its Registry by the same time; leave it a beat to do so.
@@ -91,6 +94,7 @@ class Generation:
             self._watch(role, Ident(pid, started))
         self.ready = self.ready or report.get("ready", False)
         self.failure = report.get("failed", self.failure)
+        self.hopeless = report.get("hopeless", self.hopeless)
 
     def _watch(self, role: str, ident: Ident) -> None:
         self._roles[role] = ident
@@ -160,11 +164,13 @@ def _be_the_server(launch: Launch, supervisor: int, write: int) -> None:
             os.close(descriptor)
         run_server(launch.serving, launch.listener, launch.url, launch.guardian, reporter)
         status = 0
-    except CallboardError as error:
+    except (BootFailed, RegistryLost) as error:
         reporter.tell(failed=str(error))
+    except CallboardError as error:
+        reporter.tell(failed=str(error), hopeless=True)
     except BaseException as error:
         log.exception("the server failed")
-        reporter.tell(failed=f"the server failed: {error!r}")
+        reporter.tell(failed=f"the server failed: {error!r}", hopeless=True)
     finally:
         logging.shutdown()
         sys.stdout.flush()

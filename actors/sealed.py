@@ -24,11 +24,15 @@ KEY_BYTES: Final = 32
 SEAL_BYTES: Final = hashlib.sha256().digest_size
 MAX_HEADER_BYTES: Final = 12
 # Far above what we send (thespian needs seconds for 50 MB), and below what would hurt if a stranger announced it.
-MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 
 
 class BadSeal(Exception):
     """A frame was not made with our key."""
+
+
+class MessageTooLarge(Exception):
+    """A message is larger than MAX_FRAME_BYTES."""
 
 
 class Seal:
@@ -46,8 +50,10 @@ class Seal:
         return mac.digest()
 
     def dumps(self, message: object) -> bytes:
-        """Return the sealed pickle of a message."""
+        """Return the sealed pickle of a message; raise MessageTooLarge rather than send what would be refused."""
         body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        if SEAL_BYTES + len(body) > MAX_FRAME_BYTES:
+            raise MessageTooLarge(f"a message of {len(body)} bytes is larger than the receiver would take")
         return self._seal_of(body) + body
 
     def loads(self, frame: bytes | bytearray) -> Any:

@@ -24,7 +24,7 @@ import uvicorn
 from callboard.actors import processes
 from callboard.actors.asking import ask
 from callboard.actors.errors import CallboardError
-from callboard.actors.messages import Ping, RegistryReady, ShutDown, ShutDownDone, StartRegistry
+from callboard.actors.messages import Ping, Refused, RegistryReady, ShutDown, ShutDownDone, StartRegistry
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import KEY_FILE, Runtime, run_folder, runtime_path
 from callboard.actors.system import Booted, address_text, boot, shut_down
@@ -33,7 +33,7 @@ from callboard.actors.system import Booted, address_text, boot, shut_down
 from thespian.actors import ActorAddress, ActorSystem
 
 PINGS_PER_SILENCE: Final = 5
-MEETING_SECONDS: Final = 10.0
+MEETING_SECONDS: Final = 30.0
 REGISTRY_START_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 3
 
@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 class ServerFailed(CallboardError):
     """The server cannot come up; the text says why, for people."""
+
+
+class RegistryLost(CallboardError):
+    """The Registry died or fell silent while it was started; another try may do better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Reporter:
 
 
 def run_server(serving: Serving, listener: socket.socket, url: str, guardian: int, reporter: Reporter) -> None:
-    """Serve until SIGTERM; raise ServerFailed if that can't begin.
+    """Serve until SIGTERM; raise ServerFailed or RegistryLost if that can't begin.
 
     `guardian` is the process that the actor system's admin dies with (the supervisor, as child subreaper).
     """
@@ -124,7 +128,7 @@ def _meet_registry(booted: Booted, registry: ActorAddress) -> Ident:
     reply = ask(booted.actor_system, registry, Ping(_request_id()), MEETING_SECONDS)
     ident = None if reply is None else processes.identify(reply.pid)
     if ident is None:
-        raise ServerFailed("the Registry did not come up")
+        raise RegistryLost("the Registry did not come up")
     return ident
 
 
@@ -147,8 +151,10 @@ def _runtime(serving: Serving, url: str, booted: Booted, registry: ActorAddress,
 def _start_registry(serving: Serving, booted: Booted, registry: ActorAddress, ident: Ident, runtime: Runtime) -> None:
     request = StartRegistry(_request_id(), serving.registry_settings, runtime.data_dir, serving.store_url, runtime.boot_id)
     reply = ask(booted.actor_system, registry, request, REGISTRY_START_SECONDS, lambda: processes.is_alive(ident))
+    if isinstance(reply, Refused):
+        raise ServerFailed(reply.detail)
     if not isinstance(reply, RegistryReady):
-        raise ServerFailed(getattr(reply, "detail", "the Registry did not get ready"))
+        raise RegistryLost("the Registry did not get ready")
 
 
 def _stop_registry(serving: Serving, booted: Booted, registry: ActorAddress, ident: Ident) -> None:

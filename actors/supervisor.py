@@ -26,6 +26,7 @@ from callboard.actors.server import Serving
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What the server needs beyond the grace: answers under way, having tasks given back, the actor system's end.
 STOP_MARGIN_SECONDS: Final = 12.0
+FIRST_STARTS: Final = 5
 BACKLOG: Final = 2048
 PRIVATE_UMASK: Final = 0o077
 
@@ -97,8 +98,7 @@ class _Supervisor:
                 finally:
                     generation.end()
                     runtime_path(self._serving.data_dir).unlink(missing_ok=True)
-                if not self._was_ready and generation.failure is not None:
-                    raise CallboardError(generation.failure)
+                self._give_up_if_it_never_worked(generation, reason)
                 self._pause(generation, reason, signals)
                 if self._told_to_stop():
                     return 0
@@ -117,6 +117,12 @@ class _Supervisor:
             if (reason := generation.dead()) is not None:
                 return reason
             processes.reap_all_but(generation.server.pid)  # orphans of the tree: nobody else will
+
+    def _give_up_if_it_never_worked(self, generation: Generation, reason: str) -> None:
+        """Raise what keeps the first start from succeeding; what has worked once is tried for ever."""
+        out_of_patience = self._restarts.in_a_row >= FIRST_STARTS - 1
+        if not self._was_ready and (generation.hopeless or out_of_patience):
+            raise CallboardError(generation.failure or reason)
 
     def _announce(self) -> None:
         with contextlib.suppress(OSError):  # nobody may be reading any more

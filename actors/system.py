@@ -6,13 +6,9 @@ system end with their guardian.
 """
 
 import contextlib
-import multiprocessing
-import os
-import select
-import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,21 +16,23 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from callboard.actors import processes
-from callboard.actors.errors import CallboardError, ServerNotRunning
+from callboard.actors.errors import ServerNotRunning
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
 from callboard.actors.sealed import create_key, read_key, seal
 from callboard.actors.thespian_env import LOOPBACK
 from callboard.actors.thespian_fixes import mend_thespian
+from callboard.actors.tree_guard import BootFailed, Report, guarded
 
 # isort: split
 from thespian.actors import ActorAddress, ActorSystem, ActorSystemException
-from thespian.system import multiprocCommon, systemBase
+from thespian.system import systemBase
 from thespian.system.multiprocTCPBase import ActorSystemBase
 from thespian.system.transport.TCPTransport import TCPTransport
 
 BOOT_ATTEMPTS: Final = 3
-REPORTED_WITHIN_SECONDS: Final = 5.0
+BOOT_ANSWER_SECONDS: Final = 10.0
+ATTACH_ANSWER_SECONDS: Final = 3.0
 EXIT_SECONDS: Final = 0.5
 # Thespian's own logger process; our actors write to standard error themselves (see base.py).
 LOG_DEFINITIONS: Final[dict[str, Any]] = {
@@ -43,10 +41,6 @@ LOG_DEFINITIONS: Final[dict[str, Any]] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": "ERROR"},
 }
-
-
-class BootFailed(CallboardError):
-    """The actor system did not come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,111 +54,11 @@ class Booted:
     logger: Ident
 
 
-class _Report:
-    """A pipe through which the new system's processes name themselves to the one that boots them."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        self._open = True
-
-    def tell(self, role: str) -> None:
-        """Say that the present process has this role; once the pipe is closed, say nothing."""
-        if self._open:
-            os.write(self._write, f"{role} {os.getpid()}\n".encode())
-
-    def close(self) -> None:
-        """Close both ends in this process; others keep theirs."""
-        if self._open:
-            self._open = False
-            os.close(self._read)
-            os.close(self._write)
-
-    def collect(self, *roles: str) -> dict[str, Ident]:
-        """Wait until all these roles have been named, and return who they are."""
-        found: dict[str, Ident] = {}
-        text, deadline = b"", time.monotonic() + REPORTED_WITHIN_SECONDS
-        while not found.keys() >= set(roles):
-            if not select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise BootFailed(f"the actor system's processes did not come up: {set(roles) - found.keys()}")
-            text += os.read(self._read, 4096)
-            for line in text.decode().splitlines():
-                role, pid = line.split()
-                if (ident := processes.identify(int(pid))) is not None:
-                    found[role] = ident
-        return found
-
-
-def _become_member_of_the_tree(parent: int, leave_behind: Sequence[int]) -> None:
-    processes.die_with_parent(parent)
-    # What the booting process does on signals is not what its descendants should do.
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    for descriptor in leave_behind:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _guarded(guardian: int, leave_behind: Sequence[int], report: _Report) -> Iterator[None]:
-    """Have admin and logger that are started meanwhile die with their parents, and name themselves.
-
-    The admin's copy of this module keeps the changes, so that they hold for a logger that it restarts.
-    """
-    admin_class, start_logger = multiprocCommon.MultiProcAdmin, multiprocCommon.startupASLogger
-    detach = multiprocCommon.detach_child
-    forerunners: list[Any] = []
-
-    class GuardedAdmin(admin_class):  # type: ignore[misc, valid-type]
-        def __init__(self, *args: Any) -> None:
-            _become_member_of_the_tree(guardian, leave_behind)
-            report.tell("admin")
-            super().__init__(*args)
-
-        def run(self) -> None:
-            report.close()
-            super().run()
-
-    def guarded_logger(*args: Any) -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        assert parent.pid is not None
-        _become_member_of_the_tree(parent.pid, ())
-        report.tell("logger")
-        report.close()
-        start_logger(*args)
-
-    def detach_and_keep(process: Any) -> None:
-        detach(process)
-        forerunners.append(process)
-
-    multiprocCommon.MultiProcAdmin = GuardedAdmin
-    multiprocCommon.startupASLogger = guarded_logger
-    multiprocCommon.detach_child = detach_and_keep
-    try:
-        yield
-    finally:
-        multiprocCommon.MultiProcAdmin = admin_class
-        multiprocCommon.startupASLogger = start_logger
-        multiprocCommon.detach_child = detach
-        for forerunner in forerunners:
-            _reap(forerunner)
-
-
-def _reap(forerunner: Any) -> None:
-    """Collect the process between us and the admin, which ends as soon as it has forked that.
-
-    `join` with a timeout waits for the end of a pipe that the admin has too, so it would always time out.
-    """
-    deadline = time.monotonic() + REPORTED_WITHIN_SECONDS
-    while forerunner.exitcode is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-
-
 class _OneTryBase(ActorSystemBase):  # type: ignore[misc]
-    """Thespian's connection to an admin, which asks it once (2 s) whether it is there, where thespian tries for 11 s."""
+    """Thespian's connection to an admin, which asks it once whether it is there, where thespian tries for 11 s."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, answer_seconds: float) -> None:
+        systemBase.MAX_ADMIN_STATUS_REQ_DELAY = timedelta(seconds=answer_seconds)
         # The namespace is all that the base class wants of an ActorSystem.
         try:
             super().__init__(SimpleNamespace(capabilities={"Admin Port": port}), LOG_DEFINITIONS)
@@ -204,17 +98,24 @@ def boot(key_path: Path, *, guardian: int | None = None, leave_behind: Sequence[
     seal(create_key(key_path))
     mend_thespian()
     for _ in range(BOOT_ATTEMPTS):  # somebody else may take the free port before the admin does
-        port, report = free_port(), _Report()
+        port, report = free_port(), Report()
         try:
-            with _guarded(guardian, leave_behind, report):
-                base = _OneTryBase(port)
+            with guarded(guardian, leave_behind, report):
+                base = _OneTryBase(port, BOOT_ANSWER_SECONDS)
                 found = report.collect("admin", "logger")
-        except (ServerNotRunning, ActorSystemException):
+        except (ServerNotRunning, BootFailed, ActorSystemException):
+            _end_failed(report)
             continue
         finally:
             report.close()
         return Booted(ActorSystem(base, transientUnique=True), port, key_path, found["admin"], found["logger"])
     raise BootFailed("the actor system's admin did not come up")
+
+
+def _end_failed(report: Report) -> None:
+    """End an admin that has started but does not answer."""
+    with contextlib.suppress(BootFailed):
+        processes.end_tree(report.collect("admin", within=0.0).values())
 
 
 def attach(runtime: Runtime) -> ActorSystem:
@@ -232,7 +133,7 @@ def attach(runtime: Runtime) -> ActorSystem:
     seal(key)
     mend_thespian()
     try:
-        return ActorSystem(_AttachedBase(runtime.admin_port), transientUnique=True)
+        return ActorSystem(_AttachedBase(runtime.admin_port, ATTACH_ANSWER_SECONDS), transientUnique=True)
     except (ActorSystemException, OSError) as error:
         raise ServerNotRunning(f"the server cannot be reached: {error}") from error
 

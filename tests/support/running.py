@@ -48,6 +48,16 @@ class RunningTree:
         if error is not None:
             sys.stderr.write(self.errors)
 
+    def outcome(self, within: float = 30.0) -> tuple[int, str, str]:
+        """Return exit code, output and errors of one that is expected to end by itself (instead of `with`)."""
+        try:
+            output, errors = self.process.communicate(timeout=within)
+        finally:
+            self.members()
+            self.process.kill()
+            processes.end_tree(self._seen)
+        return self.process.returncode, output, errors
+
     @property
     def pid(self) -> int:
         """The supervisor's."""

@@ -1,6 +1,6 @@
 """Serve a tiny tree under the real supervisor: a Registry that starts two actors, and an application that tells pids.
 
-Run as `python -m tests.support.tiny_tree DATA_DIR PORT [GRACE]`.
+Run as `python -m tests.support.tiny_tree DATA_DIR PORT [GRACE [SILENCE]]`.
 """
 
 import functools
@@ -63,6 +63,8 @@ class TinyRegistry(CallboardActor):
 
     @handles(StartRegistry)
     def start(self, message: StartRegistry, sender: ActorAddress) -> None:
+        if (Path(message.data_dir) / "die").exists():
+            os._exit(1)
         if (Path(message.data_dir) / "refuse").exists():
             self.send(sender, Refused(message.request_id, RefusalReason.FAILED, "told to refuse"))
             return
@@ -102,7 +104,7 @@ def main() -> int:
             port=port,
             store_url="memory:",
             grace_seconds=grace,
-            silence_seconds=2.0,
+            silence_seconds=float(sys.argv[4]) if len(sys.argv) > 4 else 2.0,
             registry_class=TinyRegistry,
             make_app=make_app,
         )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from callboard.actors.sealed import (
     MAX_FRAME_BYTES,
     BadSeal,
+    MessageTooLarge,
     Seal,
     SealedBuffer,
     create_key,
@@ -65,6 +66,11 @@ def test_a_single_changed_bit_breaks_the_seal() -> None:
             Seal(KEY).loads(frame)
         frame[place] ^= 1
     assert Seal(KEY).loads(frame) == "message"
+
+
+def test_a_message_that_the_receiver_would_refuse_is_not_sent() -> None:
+    with pytest.raises(MessageTooLarge):
+        Seal(KEY).dumps(bytes(MAX_FRAME_BYTES))
 
 
 def test_a_key_of_another_length_is_refused() -> None:
