@@ -1,7 +1,6 @@
 """Take tasks in: give them their queue's defaults, have the owners store them, and say what became of them."""
 
 import asyncio
-import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -11,9 +10,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from callboard.actors.caller import SettingsChanged
-from callboard.actors.errors import CallboardError, InvalidOption, RequestRefused
-from callboard.actors.messages import ListQueues, Outcome, QueueFound, QueuesListed, RefusalReason, Submission, Verdict
-from callboard.actors.submitting import context_text, nearest, new_task, task_shown
+from callboard.actors.errors import InvalidOption, RequestRefused
+from callboard.actors.messages import Outcome, QueueFound, RefusalReason, Submission, Verdict
+from callboard.actors.submitting import context_text, new_task, task_shown
 from callboard.actors.task import NewTask
 from callboard.http.edge import Edge
 from callboard.http.problems import Errors, Invalid, Problem, problem_of
@@ -113,10 +112,8 @@ async def _find(edge: Edge, queue: str, tasks: int = 1) -> QueueFound:
     except RequestRefused as refusal:
         if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
             raise
-    hint = ""
-    with contextlib.suppress(CallboardError):
-        hint = ": " + nearest(queue, list((await edge.gateway.ask_registry(ListQueues, QueuesListed)).names))
-    raise _Wrong({position: {"queue": [f"unknown queue {queue!r}{hint}"]} for position in range(tasks)})
+        # The Registry's words: they name the nearest queue.
+        raise _Wrong({position: {"queue": [refusal.detail]} for position in range(tasks)}) from None
 
 
 def _built(found: QueueFound, wanted: Sequence[TaskRequest]) -> _Part:
@@ -182,7 +179,7 @@ async def _submit(edge: Edge, part: _Part, key: Key) -> tuple[_Part, Verdict]:
             if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
                 raise
             # It was there when the tasks were built: it has just been deleted.
-            raise _Wrong({0: {"queue": [f"unknown queue {part.found.queue!r}"]}}) from None
+            raise _Wrong({0: {"queue": [refusal.detail]}}) from None
 
 
 async def _store_or_say(edge: Edge, part: _Part, key: Key) -> Taken:

@@ -1,0 +1,19 @@
+"""A client of an application whose actors are played."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.http.edges import PlayedActors, app_over, played_actors
+
+
+@pytest.fixture
+def actors() -> PlayedActors:
+    return played_actors()
+
+
+@pytest.fixture
+def client(actors: PlayedActors) -> Iterator[TestClient]:
+    with TestClient(app_over(actors)) as client:
+        yield client

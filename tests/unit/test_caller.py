@@ -1,0 +1,343 @@
+"""How a question finds its way to a queue's owner, past deaths, changes and strangers' answers."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from thespian.actors import ActorAddress, ActorSystemException
+
+from callboard.actors import processes
+from callboard.actors.caller import Directory, QueueCaller, SettingsChanged
+from callboard.actors.errors import CallboardError, RequestRefused, RequestTimedOut, StoreUnavailable
+from callboard.actors.messages import (
+    DescribeQueue,
+    FindQueue,
+    Outcome,
+    Ping,
+    Pong,
+    QueueFound,
+    RefusalReason,
+    Refused,
+    Submission,
+    SubmitTasks,
+    TasksAccepted,
+    Verdict,
+)
+from callboard.actors.submitting import new_task
+from callboard.conf.settings import QueueSettings
+
+REGISTRY = ActorAddress("registry")
+OWNER = ActorAddress("owner")
+Script = Callable[[Any], Any]
+
+
+class Wire:
+    """Plays the actor system: `script(message)` is the answer to a message, a list of what arrives, or an error."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.sent: list[Any] = []
+        self.opened = 0
+        self.closed = 0
+        self._arriving: list[Any] = []
+
+    @contextmanager
+    def endpoint(self) -> Iterator["Wire"]:
+        self.opened += 1
+        self._arriving = []
+        yield self
+        self.closed += 1
+
+    def ask(self, address: Any, message: Any, timeout: float) -> object:
+        self.sent.append(message)
+        answer = self.script(message)
+        if isinstance(answer, Exception):
+            raise answer
+        self._arriving += answer if isinstance(answer, list) else [answer]
+        return self.listen(timeout)
+
+    def listen(self, timeout: float) -> object:
+        return self._arriving.pop(0) if self._arriving else None
+
+
+def found(**changes: Any) -> QueueFound:
+    me = processes.identify(os.getpid())
+    assert me is not None
+    values: dict[str, Any] = {
+        "request_id": "",
+        "queue": "q",
+        "address": OWNER,
+        "pid": me.pid,
+        "started": me.started,
+        "incarnation": 1,
+        "settings": QueueSettings(worker="a:b"),
+        "settings_version": 1,
+    }
+    return QueueFound(**(values | changes))
+
+
+def submission(tasks: int = 1) -> Submission:
+    def task() -> Any:
+        return new_task(
+            "q",
+            QueueSettings(worker="a:b"),
+            type=None,
+            context_json="{}",
+            priority=None,
+            max_retries=None,
+            backoff=None,
+            timeout_ms=None,
+            run_at=0,
+            created_by="test",
+            now=1,
+        )
+
+    return Submission(tuple(task() for _ in range(tasks)))
+
+
+def reply(answer: Callable[[Any], Any], owners: Sequence[QueueFound] = ()) -> Script:
+    """Make a script: the Registry finds these owners one after the other (the last one for ever)."""
+    queue = list(owners) or [found()]
+
+    def script(message: Any) -> Any:
+        if isinstance(message, FindQueue):
+            owner = queue.pop(0) if len(queue) > 1 else queue[0]
+            return QueueFound(**(vars(owner) | {"request_id": message.request_id}))
+        return answer(message)
+
+    return script
+
+
+def accepted(message: Any) -> Any:
+    return TasksAccepted(message.request_id, tuple(Verdict(Outcome.ACCEPTED) for _ in message.submissions))
+
+
+def dead_process() -> processes.Ident:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        ident = processes.identify(child.pid)
+        child.kill()
+    assert ident is not None
+    return ident
+
+
+def refused(reason: RefusalReason) -> Script:
+    return lambda message: Refused(message.request_id, reason, "no")
+
+
+def submits(wire: Wire) -> list[SubmitTasks]:
+    return [message for message in wire.sent if isinstance(message, SubmitTasks)]
+
+
+def test_a_queue_is_looked_up_once_and_not_for_every_task() -> None:
+    wire = Wire(reply(accepted))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    for _ in range(3):
+        assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    assert [type(message) for message in wire.sent] == [FindQueue, SubmitTasks, SubmitTasks, SubmitTasks]
+
+
+def test_answers_to_other_questions_are_dropped() -> None:
+    wire = Wire(lambda message: [Pong("other", 1), "noise", Pong(message.request_id, 7)])
+    assert QueueCaller(wire.endpoint, REGISTRY).ask_registry(Ping, Pong).pid == 7
+
+
+def test_an_answer_of_another_kind_is_an_error() -> None:
+    wire = Wire(lambda message: TasksAccepted(message.request_id, ()))
+    with pytest.raises(CallboardError, match="TasksAccepted"):
+        QueueCaller(wire.endpoint, REGISTRY).ask_registry(Ping, Pong)
+
+
+def test_a_stale_owner_is_looked_up_again_and_nothing_counts_as_resent() -> None:
+    stale = found(incarnation=1)
+    fresh = found(incarnation=2)
+
+    def answer(message: Any) -> Any:
+        if message.incarnation == 1:
+            return Refused(message.request_id, RefusalReason.STALE, "an earlier owner")
+        return accepted(message)
+
+    wire = Wire(reply(answer, [stale, fresh]))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    assert [message.submissions[0].resent for message in submits(wire)] == [False, False]
+
+
+def test_the_successor_of_a_dead_owner_gets_the_same_ids_as_resent() -> None:
+    pid, started = dead_process()
+    gone = found(pid=pid, started=started)
+    fresh = found(incarnation=2)
+    wire = Wire(reply(lambda message: None if message.incarnation == 1 else accepted(message), [gone, fresh]))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    wanted = submission(2)
+    began = time.monotonic()
+    assert caller.submit(caller.find("q"), [wanted]) == [Verdict(Outcome.ACCEPTED)]
+    first, second = submits(wire)
+    assert [task.id for task in first.submissions[0].tasks] == [task.id for task in second.submissions[0].tasks]
+    assert [first.submissions[0].resent, second.submissions[0].resent] == [False, True]
+    assert (wire.opened, wire.closed) == (2, 1)
+    # Far from the deadline: the death was noticed, not waited out.
+    assert time.monotonic() - began < 5
+
+
+def test_a_message_that_can_not_be_sent_is_like_a_dead_owner() -> None:
+    outcomes: list[Any] = [ActorSystemException("broken pipe")]
+    wire = Wire(reply(lambda message: outcomes.pop() if outcomes else accepted(message)))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    assert submits(wire)[1].submissions[0].resent
+
+
+def test_changed_settings_have_the_tasks_built_again() -> None:
+    changed = found(settings_version=2)
+    wire = Wire(reply(refused(RefusalReason.STALE), [found(), changed]))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    with pytest.raises(SettingsChanged) as raised:
+        caller.submit(caller.find("q"), [submission()])
+    assert raised.value.found.settings_version == 2
+
+
+def test_tasks_that_may_be_stored_are_not_built_again() -> None:
+    pid, started = dead_process()
+    owners = [found(pid=pid, started=started), found(incarnation=2, settings_version=2)]
+    wire = Wire(reply(lambda message: None if message.incarnation == 1 else accepted(message), owners))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    assert submits(wire)[1].settings_version == 2
+
+
+def test_submit_built_builds_with_the_settings_of_the_moment() -> None:
+    def answer(message: Any) -> Any:
+        return accepted(message) if message.settings_version == 2 else refused(RefusalReason.STALE)(message)
+
+    wire = Wire(reply(answer, [found(), found(settings_version=2)]))
+    built: list[int] = []
+
+    def build(owner: QueueFound) -> Submission:
+        built.append(owner.settings_version)
+        return submission()
+
+    assert QueueCaller(wire.endpoint, REGISTRY).submit_built("q", build).outcome is Outcome.ACCEPTED
+    assert built == [1, 2]
+
+
+def test_submit_built_raises_what_became_of_it() -> None:
+    wire = Wire(reply(refused(RefusalReason.STORE_UNAVAILABLE)))
+    with pytest.raises(RequestRefused, match="no"):
+        QueueCaller(wire.endpoint, REGISTRY).submit_built("q", lambda _: submission())
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("all", [Outcome.ACCEPTED, Outcome.ACCEPTED]),  # the owner died after its commit, and nobody succeeded it
+        ("first", [Outcome.ACCEPTED, RequestTimedOut]),  # they were in different transactions
+        ("none", [RequestTimedOut, RequestTimedOut]),  # it never got there
+        ("unknown", [RequestTimedOut, RequestTimedOut]),  # the store does not answer either
+    ],
+)
+def test_at_the_deadline_the_store_tells_what_became_of_a_submission(stored: str, expected: list[Any]) -> None:
+    submissions = [submission(2), submission(1)]
+    ids = [task.id for one in submissions for task in one.tasks]
+
+    def existing(asked: Sequence[str]) -> set[str]:
+        assert list(asked) == ids
+        if stored == "unknown":
+            raise StoreUnavailable("gone")
+        return set({"all": ids, "first": ids[:2], "none": []}[stored])
+
+    wire = Wire(reply(lambda _: None))
+    caller = QueueCaller(wire.endpoint, REGISTRY, existing=existing)
+    verdicts = caller.submit(caller.find("q"), submissions, seconds=0.2)
+    assert [one.outcome if isinstance(one, Verdict) else type(one) for one in verdicts] == expected
+
+
+def test_a_refusal_is_passed_on_without_asking_the_store() -> None:
+    wire = Wire(reply(refused(RefusalReason.SHUTTING_DOWN)))
+    caller = QueueCaller(wire.endpoint, REGISTRY, existing=lambda _: pytest.fail("nothing was sent twice"))
+    (refusal,) = caller.submit(caller.find("q"), [submission()])
+    assert isinstance(refusal, RequestRefused)
+    assert refusal.reason == RefusalReason.SHUTTING_DOWN
+
+
+def test_an_unknown_queue_is_refused_at_once() -> None:
+    with pytest.raises(RequestRefused):
+        QueueCaller(Wire(refused(RefusalReason.UNKNOWN_QUEUE)).endpoint, REGISTRY).find("q")
+
+
+def test_a_starting_queue_is_waited_for() -> None:
+    tries: list[int] = []
+
+    def script(message: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 4:
+            return Refused(message.request_id, RefusalReason.STARTING, "starting")
+        return found(request_id=message.request_id)
+
+    assert QueueCaller(Wire(script).endpoint, REGISTRY).find("q").queue == "q"
+
+
+def test_a_queue_that_never_starts_is_given_up_at_the_deadline() -> None:
+    with pytest.raises(RequestTimedOut, match="no"):
+        QueueCaller(Wire(refused(RefusalReason.STARTING)).endpoint, REGISTRY).find("q", 0.1)
+
+
+def test_a_registry_that_has_died_is_noticed_long_before_the_deadline() -> None:
+    caller = QueueCaller(Wire(lambda _: None).endpoint, REGISTRY, registry_process=dead_process())
+    began = time.monotonic()
+    for ask in (lambda: caller.ask_registry(Ping, Pong, 60), lambda: caller.find("q", 60)):
+        with pytest.raises(RequestTimedOut):
+            ask()
+    assert time.monotonic() - began < 30
+
+
+def test_a_question_says_whether_it_may_have_been_done_before() -> None:
+    pid, started = dead_process()
+    owners = [found(pid=pid, started=started), found(incarnation=2)]
+    wire = Wire(reply(lambda message: None if message.incarnation == 1 else Pong(message.request_id, 1), owners))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+
+    def request(request_id: str, owner: QueueFound) -> DescribeQueue:
+        return DescribeQueue(request_id, owner.queue, owner.incarnation)
+
+    assert caller.ask_queue("q", request, Pong)[1] is True
+    assert caller.ask_queue("q", request, Pong)[1] is False
+
+
+def test_an_owner_that_another_thread_has_found_is_not_forgotten() -> None:
+    directory = Directory()
+    fresh = found(incarnation=2)
+
+    def answer(message: Any) -> Any:
+        if message.incarnation == 1:
+            directory.note(fresh)
+            return Refused(message.request_id, RefusalReason.STALE, "old")
+        return accepted(message)
+
+    wire = Wire(reply(answer))
+    caller = QueueCaller(wire.endpoint, REGISTRY, directory=directory)
+    assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    assert [type(message) for message in wire.sent] == [FindQueue, SubmitTasks, SubmitTasks]
+
+
+def test_a_caller_that_is_told_to_stop_gives_up() -> None:
+    stop = threading.Event()
+    caller = QueueCaller(Wire(reply(lambda _: None)).endpoint, REGISTRY, stop=stop)
+    owner = caller.find("q")
+    threading.Timer(0.1, stop.set).start()
+    (verdict,) = caller.submit(owner, [submission()], seconds=60)
+    assert isinstance(verdict, RequestTimedOut)
+
+
+def test_a_closed_caller_opens_a_fresh_endpoint() -> None:
+    wire = Wire(reply(accepted))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    caller.find("q")
+    caller.close()
+    caller.close()
+    caller.submit(caller.find("q"), [submission()])
+    assert (wire.opened, wire.closed) == (2, 1)
