@@ -132,11 +132,17 @@ def test_a_damaged_file_says_so_and_what_to_do(path: Path) -> None:
         owner, _ = store.own(QUEUE)
         put(owner, *(insert(number) for number in range(2_000)))
         owner.close()
-    content = bytearray(path.read_bytes())
-    content[4096 * 3 :] = b"\xff" * (len(content) - 4096 * 3)  # all pages but the first ones
-    path.write_bytes(content)
-    with pytest.raises(StoreUnavailable, match=r"malformed .*: the database file is damaged: stop the server"):
-        open_store(url(path)).own(QUEUE)
+        store.close()
+        content = bytearray(path.read_bytes())
+        content[4096 * 3 :] = b"\xff" * (len(content) - 4096 * 3)  # all pages but the first ones
+        path.write_bytes(content)
+        damaged = r"malformed .*: the database file is damaged: stop the server"
+        with pytest.raises(StoreUnavailable, match=damaged):
+            store.page(TaskFilter(), 10, None)
+        with pytest.raises(StoreUnavailable, match=damaged):
+            store.own(QUEUE)
+        with pytest.raises(StoreUnavailable, match=damaged):
+            store.put_queue(QUEUE, "{}", "", NOW)
 
 
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
