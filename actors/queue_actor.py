@@ -14,34 +14,25 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from callboard.actors import processes
-from callboard.actors.base import CallboardActor, Child, handles
+from callboard.actors.base import Child, handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
-from callboard.actors.describing import describe
 from callboard.actors.errors import StoreUnavailable, Superseded
 from callboard.actors.hiring import Hiring
 from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.messages import (
-    ApplySettings,
     CancelTasks,
     DeadLetterAt,
     DeathsNoted,
-    DescribeQueue,
-    DrainQueue,
-    PauseQueue,
     PurgeDead,
-    QueueDescribed,
     QueueNotReady,
     QueueReady,
     QueueStopped,
     RefusalReason,
     Refused,
     Report,
-    ResumeQueue,
     RetryTasks,
-    ScaleQueue,
-    SettingsChanged,
     StartQueue,
     StopQueue,
     SubmitTasks,
@@ -50,6 +41,7 @@ from callboard.actors.messages import (
     WorkerFailed,
     WorkerReady,
 )
+from callboard.actors.queue_controls import QueueControls, read_clocks
 from callboard.actors.queue_owner import Kill, QueueOwner
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
@@ -61,14 +53,13 @@ from callboard.conf.settings import QueueSettings
 log = logging.getLogger(__name__)
 
 
-class QueueActor(CallboardActor):
+class QueueActor(QueueControls):
     """Owns one queue: the only writer of its tasks, the parent of its workers."""
 
     def __init__(self) -> None:
         super().__init__()
         # Whatever a worker's task has started and detached comes here when the worker dies, to be ended.
         processes.become_subreaper()
-        self._owner: QueueOwner | None = None
         self._dead_letter: ActorAddress | None = None
         self._deaths_sent = 0
         self._deaths_noted = 0
@@ -80,8 +71,8 @@ class QueueActor(CallboardActor):
         """Own the queue; when that can't be, say why and end."""
         configure_logging(message.log_level, message.log_format)
         close_inherited(Path(message.data_dir))
-        self._start, self._registry = message, sender
-        now = _now()
+        self._start, self.registry = message, sender
+        now = read_clocks()
         try:
             store, ownership, version = _own(message)
             settings = QueueSettings.model_validate_json(ownership.settings)
@@ -95,28 +86,28 @@ class QueueActor(CallboardActor):
             self.send(sender, QueueNotReady(message.queue, f"{type(error).__name__}: {error}"))
             self.send(self.myAddress, ActorExitRequest())
             return
-        self._owner = owner
+        self.owner = owner
         self._commands = Commands(owner)
         owner.on_stored = self._commands.stored
-        self._hiring = Hiring(owner, folder, message)
+        self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
         self.send(sender, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
-        self._go_on(now)
+        self.go_on(now)
 
     @handles(StopQueue)
     def stop(self, message: StopQueue, sender: ActorAddress) -> None:
         """Hand out nothing more; what runs has the grace to end."""
-        now = _now()
-        if self._owner is None:
+        now = read_clocks()
+        if self.owner is None:
             self.send(sender, QueueStopped(message.request_id, message.queue, 0))
             return
         self._stopping.begin(message, sender, now)
-        self._go_on(now)
+        self.go_on(now)
 
     def on_wakeup(self, now: float) -> None:  # noqa: ARG002 - both clocks are read together
         """Look at everything: due tasks, slow workers, timeouts, retention."""
-        self._go_on(_now())
+        self.go_on(read_clocks())
 
     def handler_failed(self, message: Any, sender: ActorAddress, error: BaseException) -> None:
         """Refuse the request that could not be done; an owner that was replaced ends itself."""
@@ -126,7 +117,7 @@ class QueueActor(CallboardActor):
         request_id = getattr(message, "request_id", None)
         if request_id is not None:
             self.send(sender, Refused(request_id, reason, str(error)))
-        if self._owner is not None:
+        if self.owner is not None:
             self.wake_at(time.monotonic() + 0.1)
 
     # ------------------------------------------------------------ tasks
@@ -134,13 +125,13 @@ class QueueActor(CallboardActor):
     @handles(SubmitTasks)
     def submit(self, message: SubmitTasks, sender: ActorAddress) -> None:
         """Store new tasks and answer when they are on disk."""
-        owner = self._addressed(message, sender)
+        owner = self.addressed(message, sender)
         if owner is None:
             return
         if message.settings_version != owner.settings_version:
             self.send(sender, Refused(message.request_id, RefusalReason.STALE, "the queue's settings have changed"))
             return
-        now = _now()
+        now = read_clocks()
         verdicts = owner.submit(message.submissions, now)
         self.send(sender, TasksAccepted(message.request_id, verdicts))
         self._perform(now)
@@ -148,8 +139,8 @@ class QueueActor(CallboardActor):
     @handles(CancelTasks)
     def cancel(self, message: CancelTasks, sender: ActorAddress) -> None:
         """Cancel tasks; answered once the last of those that run is gone."""
-        if (owner := self._addressed(message, sender)) is not None:
-            now = _now()
+        if (owner := self.addressed(message, sender)) is not None:
+            now = read_clocks()
             self._commands.cancel(message.request_id, message.ids, sender, now)
             owner.turn(now)
             self._perform(now)
@@ -157,64 +148,17 @@ class QueueActor(CallboardActor):
     @handles(RetryTasks)
     def retry(self, message: RetryTasks, sender: ActorAddress) -> None:
         """Put ended tasks back with a fresh budget."""
-        if self._addressed(message, sender) is not None:
-            now = _now()
+        if self.addressed(message, sender) is not None:
+            now = read_clocks()
             reply = self._commands.retry(message.request_id, message.ids, now, keep_attempts=message.keep_attempts)
             self.send(sender, reply)
-            self._go_on(now)
+            self.go_on(now)
 
     @handles(PurgeDead)
     def purge(self, message: PurgeDead, sender: ActorAddress) -> None:
         """Delete dead tasks."""
-        if self._addressed(message, sender) is not None:
-            self.send(sender, self._commands.purge(message.request_id, message.ids, _now()))
-
-    # ------------------------------------------------------------ the queue as a whole
-
-    @handles(PauseQueue)
-    def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
-        """Begin nothing more until resumed."""
-        if (owner := self._addressed(message, sender)) is not None:
-            owner.set_paused(_now(), paused=True)
-            self._answer_described(message.request_id, sender)
-
-    @handles(ResumeQueue)
-    def resume(self, message: ResumeQueue, sender: ActorAddress) -> None:
-        """End a pause or a drain."""
-        if (owner := self._addressed(message, sender)) is not None:
-            owner.set_paused(_now(), paused=False)
-            owner.draining = False
-            self._answer_described(message.request_id, sender)
-
-    @handles(DrainQueue)
-    def drain(self, message: DrainQueue, sender: ActorAddress) -> None:
-        """Accept nothing more, work off what is there."""
-        if (owner := self._addressed(message, sender)) is not None:
-            owner.draining = True
-            self._answer_described(message.request_id, sender)
-
-    @handles(ScaleQueue)
-    def scale(self, message: ScaleQueue, sender: ActorAddress) -> None:
-        """Change the concurrency, now and after a restart."""
-        if (owner := self._addressed(message, sender)) is not None:
-            owner.scale(message.concurrency)
-            changed = SettingsChanged(message.queue, owner.settings, owner.settings_version)
-            self.send(self._registry, changed)
-            self._answer_described(message.request_id, sender)
-
-    @handles(ApplySettings)
-    def apply_settings(self, message: ApplySettings, _sender: ActorAddress) -> None:
-        """Go on with settings that the Registry has stored; workers with the old ones are replaced."""
-        if (owner := self._owner) is not None:
-            self._hiring.apply(message.settings)
-            owner.settings, owner.settings_version = message.settings, message.settings_version
-            self._go_on(_now())
-
-    @handles(DescribeQueue)
-    def describe(self, message: DescribeQueue, sender: ActorAddress) -> None:
-        """Answer everything about this queue."""
-        if self._addressed(message, sender) is not None:
-            self._answer_described(message.request_id, sender)
+        if self.addressed(message, sender) is not None:
+            self.send(sender, self._commands.purge(message.request_id, message.ids, read_clocks()))
 
     # ------------------------------------------------------------ workers
 
@@ -222,35 +166,35 @@ class QueueActor(CallboardActor):
     def worker_ready(self, message: WorkerReady, sender: ActorAddress) -> None:
         """Give work to a worker that has come up."""
         child = self.child_at(sender)
-        if child is not None and self._owner is not None:
+        if child is not None and self.owner is not None:
             self.mark_ready(child)
-            self._hiring.ready(message.worker, sender)
-            self._go_on(_now())
+            self.hiring.ready(message.worker, sender)
+            self.go_on(read_clocks())
 
     @handles(WorkerFailed)
     def worker_failed(self, message: WorkerFailed, _sender: ActorAddress) -> None:
         """Report why a worker can't start; its death follows and the next try waits."""
-        self._hiring.failed(message.reason)
+        self.hiring.failed(message.reason)
 
     @handles(Report)
     def report(self, message: Report, _sender: ActorAddress) -> None:
         """Read all journals: the bell of one worker serves for all."""
-        if (owner := self._owner) is not None:
-            now = _now()
+        if (owner := self.owner) is not None:
+            now = read_clocks()
             owner.reported(message.worker, message.number, now)
-            self._go_on(now)
+            self.go_on(now)
 
     def child_exited(self, child: Child, exitcode: int | None) -> None:
         """Account for what ran in a dead worker and replace it."""
         processes.end_orphans({child.pid for child in self.children})
-        if self._owner is not None:
-            now = _now()
-            self._hiring.gone(child.name, exitcode, now)
-            self._go_on(now)
+        if self.owner is not None:
+            now = read_clocks()
+            self.hiring.gone(child.name, exitcode, now)
+            self.go_on(now)
 
     def child_not_ready(self, child: Child) -> None:
         """Report a worker that took too long to start; it has been killed."""
-        self._hiring.failed(f"worker {child.name} was not ready within its start_timeout")
+        self.hiring.failed(f"worker {child.name} was not ready within its start_timeout")
 
     # ------------------------------------------------------------ the dead
 
@@ -269,7 +213,7 @@ class QueueActor(CallboardActor):
 
     def _forward_dead(self) -> None:
         """Forward the newest dead; one unanswered message at a time, the rest is in the store anyway."""
-        owner = self._owner
+        owner = self.owner
         if owner is None or not owner.dead or self._dead_letter is None or self._deaths_sent != self._deaths_noted:
             return
         self._deaths_sent += 1
@@ -278,37 +222,19 @@ class QueueActor(CallboardActor):
 
     # ------------------------------------------------------------ after every message
 
-    def _addressed(self, message: Any, sender: ActorAddress) -> QueueOwner | None:
-        """Return the owner if the message is meant for it; refuse it otherwise."""
-        owner = self._owner
-        if owner is not None and (message.queue, message.incarnation) == (owner.queue, owner.incarnation):
-            if not owner.stopping:
-                return owner
-            detail = "the server is shutting down"
-            self.send(sender, Refused(message.request_id, RefusalReason.SHUTTING_DOWN, detail))
-            return None
-        self.send(sender, Refused(message.request_id, RefusalReason.STALE, "this is another queue's or owner's address"))
-        return None
-
-    def _answer_described(self, request_id: str, sender: ActorAddress) -> None:
-        owner = self._owner
-        assert owner is not None
-        now = _now()
-        self._go_on(now)
-        self.send(sender, QueueDescribed(request_id, describe(owner, self._hiring, now, os.getpid())))
-
-    def _go_on(self, now: Moment) -> None:
-        if self._owner is not None:
-            self._owner.turn(now)
+    def go_on(self, now: Moment) -> None:
+        """Let the owner take its turn and do what it decides."""
+        if self.owner is not None:
+            self.owner.turn(now)
             self._housekeeping.turn(now)
             self._perform(now)
 
     def _perform(self, now: Moment) -> None:
         """Do what the owner has decided: send, kill, hire; then ask to be woken for the next thing."""
-        owner = self._owner
+        owner = self.owner
         assert owner is not None
         self._stopping.turn(now)
-        names = self._hiring.due(now)
+        names = self.hiring.due(now)
         outbox, owner.outbox = owner.outbox, []
         for action in outbox:
             if isinstance(action, Kill):
@@ -320,9 +246,9 @@ class QueueActor(CallboardActor):
         self._forward_dead()
         # Last, because a child that dies while its creator is still busy is noticed late.
         for name in names:
-            child = self.spawn(WorkerActor, name, ready_within=self._hiring.start_timeout)
-            self.send(child.address, self._hiring.hire(name, child.pid))
-        hire_next = self._hiring.next_look(now)
+            child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
+            self.send(child.address, self.hiring.hire(name, child.pid))
+        hire_next = self.hiring.next_look(now)
         self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
 
 
@@ -331,7 +257,3 @@ def _own(message: StartQueue) -> Any:
     version = next(row.settings_version for row in store.queues() if row.name == message.queue)
     queue_store, ownership = store.own(message.queue)
     return queue_store, ownership, version
-
-
-def _now() -> Moment:
-    return Moment(time.time_ns() // 1_000, time.monotonic())

@@ -1,0 +1,144 @@
+"""What the Registry answers to the edge: where queues are, and changes of their definitions."""
+
+import difflib
+from contextlib import closing
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.base import CallboardActor, handles
+from callboard.actors.dead_letter import NAME as DEAD_LETTER
+from callboard.actors.messages import (
+    ApplySettings,
+    DeleteQueue,
+    FindQueue,
+    ListQueues,
+    PutQueue,
+    QueueDeleted,
+    QueueFound,
+    QueuePut,
+    QueuesListed,
+    RefusalReason,
+    Refused,
+    SettingsChanged,
+    StartRegistry,
+)
+from callboard.actors.roll import Entry, Roll, is_empty
+from callboard.actors.store.opening import microseconds, open_store
+
+
+class Directory(CallboardActor):
+    """The half of the Registry that looks up and defines queues; `RegistryActor` is the whole.
+
+    It holds no connection to the store while it forks: an SQLite connection must not be carried into a child, not even
+    unused, for the library's own book of locks would be copied with it.
+    """
+
+    start_message: StartRegistry
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roll = Roll()
+
+    @handles(FindQueue)
+    def find(self, message: FindQueue, sender: ActorAddress) -> None:
+        """Answer where a queue's owner is."""
+        entry = self.roll.get(message.queue)
+        if entry is None:
+            self.send(sender, self._unknown(message.request_id, message.queue))
+        elif entry.ready is None or entry.child is None or entry.child.ident is None or entry.deletion is not None:
+            detail = f"queue {message.queue!r} is starting" + (f": {entry.down}" if entry.down else "")
+            self.send(sender, Refused(message.request_id, RefusalReason.STARTING, detail))
+        else:
+            ready = entry.ready
+            found = QueueFound(
+                message.request_id,
+                entry.name,
+                entry.address,
+                ready.pid,
+                entry.child.ident.started,
+                ready.incarnation,
+                ready.settings,
+                ready.settings_version,
+            )
+            self.send(sender, found)
+
+    @handles(ListQueues)
+    def list_queues(self, message: ListQueues, sender: ActorAddress) -> None:
+        """Answer the names of all queues."""
+        down = {entry.name: entry.down or "it is starting" for entry in self.roll if entry.ready is None}
+        names = tuple(sorted(entry.name for entry in self.roll))
+        self.send(sender, QueuesListed(message.request_id, names, down))
+
+    @handles(PutQueue)
+    def put_queue(self, message: PutQueue, sender: ActorAddress) -> None:
+        """Create a queue, or give it new settings."""
+        if message.queue == DEAD_LETTER:
+            detail = "dead_letter is always there and takes no settings"
+            self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
+            return
+        entry = self.roll.get(message.queue)
+        with closing(open_store(self.start_message.store_url)) as store:
+            before = next((row.configured for row in store.queues() if row.name == message.queue), "")
+            row = store.put_queue(message.queue, message.settings.model_dump_json(), before, microseconds())
+        if entry is None:
+            self.roll.add(message.queue)
+        elif entry.ready is not None:
+            self.send(entry.address, ApplySettings(entry.name, message.settings, row.settings_version))
+            entry.have_settings(message.settings, row.settings_version)
+        self.send(sender, QueuePut(message.request_id, message.queue, entry is None))
+        self.go_on()
+
+    @handles(DeleteQueue)
+    def delete_queue(self, message: DeleteQueue, sender: ActorAddress) -> None:
+        """End the queue's owner; when it is gone, delete the queue if it is still empty (or forced)."""
+        entry = self.roll.get(message.queue)
+        if entry is None:
+            self.send(sender, self._unknown(message.request_id, message.queue))
+            return
+        if message.queue == DEAD_LETTER:
+            detail = "dead_letter is always there"
+            self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
+            return
+        with closing(open_store(self.start_message.store_url)) as store:
+            empty = is_empty(store, message.queue)
+        if not empty and not message.force:
+            self.send(sender, self._not_empty(message))
+            return
+        entry.deletion = (sender, message)
+        if entry.child is not None:
+            self.kill_child(entry.child)
+        else:
+            self.delete(entry)
+
+    @handles(SettingsChanged)
+    def settings_changed(self, message: SettingsChanged, _sender: ActorAddress) -> None:
+        """Take note of settings that a Queue has changed itself."""
+        entry = self.roll.get(message.queue)
+        if entry is not None:
+            entry.have_settings(message.settings, message.settings_version)
+
+    def delete(self, entry: Entry) -> None:
+        """Delete the queue, whose owner is gone, if it is still empty (or forced)."""
+        assert entry.deletion is not None
+        sender, message = entry.deletion
+        entry.deletion = None
+        with closing(open_store(self.start_message.store_url)) as store:
+            if not message.force and not is_empty(store, entry.name):
+                self.send(sender, self._not_empty(message))
+                return
+            tasks = store.delete_queue(entry.name)
+        self.roll.remove(entry.name)
+        self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
+
+    def _unknown(self, request_id: str, queue: str) -> Refused:
+        near = difflib.get_close_matches(queue, [entry.name for entry in self.roll], 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        return Refused(request_id, RefusalReason.UNKNOWN_QUEUE, f"unknown queue {queue!r}{hint}")
+
+    def _not_empty(self, message: DeleteQueue) -> Refused:
+        detail = f"queue {message.queue!r} has unfinished or dead tasks; force deletes them too"
+        return Refused(message.request_id, RefusalReason.NOT_EMPTY, detail)
+
+    def go_on(self) -> None:
+        """Start what is to be started and ping what is alive."""
+        raise NotImplementedError

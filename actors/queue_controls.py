@@ -1,0 +1,108 @@
+"""What a Queue actor answers about the queue as a whole: pause, resume, drain, scale, settings, description."""
+
+import os
+import time
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.base import CallboardActor, handles
+from callboard.actors.crew import Moment
+from callboard.actors.describing import describe
+from callboard.actors.hiring import Hiring
+from callboard.actors.messages import (
+    ApplySettings,
+    DescribeQueue,
+    DrainQueue,
+    PauseQueue,
+    QueueDescribed,
+    RefusalReason,
+    Refused,
+    ResumeQueue,
+    ScaleQueue,
+    SettingsChanged,
+)
+from callboard.actors.queue_owner import QueueOwner
+
+
+class QueueControls(CallboardActor):
+    """The half of a Queue actor that people turn the knobs of; `QueueActor` is the whole."""
+
+    owner: QueueOwner | None = None
+    """None until the queue is owned."""
+    hiring: Hiring
+    registry: ActorAddress
+
+    @handles(PauseQueue)
+    def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
+        """Begin nothing more until resumed."""
+        if (owner := self.addressed(message, sender)) is not None:
+            owner.set_paused(read_clocks(), paused=True)
+            self.answer_described(message.request_id, sender)
+
+    @handles(ResumeQueue)
+    def resume(self, message: ResumeQueue, sender: ActorAddress) -> None:
+        """End a pause or a drain."""
+        if (owner := self.addressed(message, sender)) is not None:
+            owner.set_paused(read_clocks(), paused=False)
+            owner.draining = False
+            self.answer_described(message.request_id, sender)
+
+    @handles(DrainQueue)
+    def drain(self, message: DrainQueue, sender: ActorAddress) -> None:
+        """Accept nothing more, work off what is there."""
+        if (owner := self.addressed(message, sender)) is not None:
+            owner.draining = True
+            self.answer_described(message.request_id, sender)
+
+    @handles(ScaleQueue)
+    def scale(self, message: ScaleQueue, sender: ActorAddress) -> None:
+        """Change the concurrency, now and after a restart."""
+        if (owner := self.addressed(message, sender)) is not None:
+            owner.scale(message.concurrency)
+            changed = SettingsChanged(message.queue, owner.settings, owner.settings_version)
+            self.send(self.registry, changed)
+            self.answer_described(message.request_id, sender)
+
+    @handles(ApplySettings)
+    def apply_settings(self, message: ApplySettings, _sender: ActorAddress) -> None:
+        """Go on with settings that the Registry has stored; workers with the old ones are replaced."""
+        if (owner := self.owner) is not None:
+            self.hiring.apply(message.settings)
+            owner.settings, owner.settings_version = message.settings, message.settings_version
+            self.go_on(read_clocks())
+
+    @handles(DescribeQueue)
+    def describe(self, message: DescribeQueue, sender: ActorAddress) -> None:
+        """Answer everything about this queue."""
+        if self.addressed(message, sender) is not None:
+            self.answer_described(message.request_id, sender)
+
+    def addressed(self, message: Any, sender: ActorAddress) -> QueueOwner | None:
+        """Return the owner if the message is meant for it; refuse it otherwise."""
+        owner = self.owner
+        if owner is not None and (message.queue, message.incarnation) == (owner.queue, owner.incarnation):
+            if not owner.stopping:
+                return owner
+            detail = "the server is shutting down"
+            self.send(sender, Refused(message.request_id, RefusalReason.SHUTTING_DOWN, detail))
+            return None
+        self.send(sender, Refused(message.request_id, RefusalReason.STALE, "this is another queue's or owner's address"))
+        return None
+
+    def answer_described(self, request_id: str, sender: ActorAddress) -> None:
+        """Answer how the queue is now."""
+        owner = self.owner
+        assert owner is not None
+        now = read_clocks()
+        self.go_on(now)
+        self.send(sender, QueueDescribed(request_id, describe(owner, self.hiring, now, os.getpid())))
+
+    def go_on(self, now: Moment) -> None:
+        """Let the owner take its turn and do what it decides."""
+        raise NotImplementedError
+
+
+def read_clocks() -> Moment:
+    """Read both clocks; once a message."""
+    return Moment(time.time_ns() // 1_000, time.monotonic())
