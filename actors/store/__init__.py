@@ -77,7 +77,8 @@ class TaskUpdate(NamedTuple):
     lane: int
     rank: int
     priority: int
-    run_at: int
+    run_at: int | None
+    """None: stays as it is."""
     attempt: int
     failures: int
     interruptions: int
@@ -111,8 +112,8 @@ class Change:
     """All that one transaction does to one queue, in this order."""
 
     inserts: list[Insert] = field(default_factory=list)
-    completions: list[Completion] = field(default_factory=list)
     updates: list[TaskUpdate] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
     hand_outs: list[HandOut] = field(default_factory=list)
     """Inserted, or replaced when the number is there already (tasks taken back)."""
     hand_outs_ended: list[int] = field(default_factory=list)
@@ -120,9 +121,7 @@ class Change:
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to store."""
-        return bool(
-            self.inserts or self.completions or self.updates or self.hand_outs or self.hand_outs_ended or self.keys
-        )
+        return bool(self.inserts or self.completions or self.updates or self.hand_outs or self.hand_outs_ended or self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +185,17 @@ class Transaction(Protocol):
     def set_settings(self, settings: str) -> int:
         """Store new settings (JSON text) and return the new settings version."""
 
-    def due(self, now: int, limit: int, first_rank: int) -> int:
-        """Make available what is due (scheduled, retryable; earliest first, at most `limit`) and return how many.
+    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
+        """Make available what is due (scheduled, retryable; earliest first, at most `limit`) and return it in order.
 
         Ranks rise from `first_rank` by one in the order of `run_at`; lanes stay as stored.
         """
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks of the queue in this ended state that finished before then; return how many."""
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete those of these tasks of the queue that have ended; return how many."""
 
 
 class QueueStore(Protocol):
@@ -213,6 +215,9 @@ class QueueStore(Protocol):
 
     def load(self, ids: Sequence[str]) -> list[ReadyTask]:
         """Return these tasks of the queue, in whatever state they are; unknown ids are left out."""
+
+    def counts(self) -> dict[TaskState, int]:
+        """Return the queue's counts, from the table that every transaction keeps exact."""
 
     def hand_outs(self) -> list[HandOut]:
         """Return the batches that were not ended, by number: what earlier owners had handed out."""
@@ -248,8 +253,11 @@ class Store(Protocol):
     def page(self, chosen: TaskFilter, limit: int, cursor: str | None) -> Page:
         """Return a page of tasks, newest (by id) first, by keyset. Raises ValueError for a cursor that is not ours."""
 
-    def matching_ids(self, chosen: TaskFilter, limit: int) -> list[tuple[str, str]]:
-        """Return (queue, id) of the tasks that a bulk change by filter touches, newest first."""
+    def matching_ids(self, chosen: TaskFilter, limit: int, before: str | None = None) -> list[tuple[str, str]]:
+        """Return (queue, id) of the tasks that a bulk change by filter touches, newest (by id) first.
+
+        `before`: the last id of the chunk before: a changed task may still match, and must not be found twice.
+        """
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """Return every queue's counts."""
