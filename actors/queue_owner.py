@@ -236,9 +236,12 @@ class QueueOwner:
         self.places.scan(self.store, now, self.settings.poll_interval_ms / 1_000)
 
     def _has_work(self, now: Moment) -> bool:
-        """Tell whether there is anything to store: what has happened, what is due, what an idle worker can have."""
+        """Tell whether there is anything to store: what has happened, what is due, what an idle worker can have.
+
+        A store that has failed is tried again even for nothing: nobody else would find out that it is well.
+        """
         may_launch = self._free() > 0 and self.window.peek() is not None
-        return may_launch or bool(self.outcomes.facts.change) or self.places.is_due(now)
+        return may_launch or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
 
     def _free(self) -> int:
         if self.paused or self.stopping:
