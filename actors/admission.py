@@ -12,7 +12,8 @@ _ACCEPTED = Verdict(Outcome.ACCEPTED)
 class Arrivals:
     """The submissions of one request on their way into the store.
 
-    verdicts: one a submission. inserts: the rows to be, by task id. keys: the idempotency keys used.
+    verdicts: one a submission. inserts: the rows to be, by task id. keys: the idempotency keys used. pushed: the tasks
+    that were put into the window, to be taken out again when they can't be stored.
     """
 
     def __init__(self, submissions: Sequence[Submission]) -> None:
@@ -21,10 +22,13 @@ class Arrivals:
         self.inserts: dict[str, Insert] = {}
         self.keys: list[KeyUse] = []
         self.accepted: list[NewTask] = []
+        self.pushed: list[str] = []
 
     def place(self, now: int, next_rank: Callable[[], int]) -> Iterator[tuple[NewTask, ReadyTask | None]]:
         """Give each accepted task its place; yields it as it is held in memory, or None if it is for later."""
         for task in self.accepted:
+            if task.id in self.inserts:
+                continue
             rank = next_rank()
             lane = -task.priority
             if task.run_at > now:

@@ -14,7 +14,7 @@ from thespian.actors import ActorAddress
 
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
-from callboard.actors.errors import StoreUnavailable
+from callboard.actors.errors import DuplicateTask, StoreUnavailable
 from callboard.actors.launching import Launch, Launcher, put_tokens
 from callboard.actors.messages import DeadTask, Submission, Verdict
 from callboard.actors.outcomes import Facts, Outcomes
@@ -106,7 +106,12 @@ class QueueOwner:
     def submit(self, submissions: tuple[Submission, ...], now: Moment) -> tuple[Verdict, ...]:
         """Store new tasks, the first of them already handed out if workers are idle. Raises `StoreUnavailable`."""
         arrivals = Arrivals(submissions)
-        self.turn(now, arrivals)
+        try:
+            self.turn(now, arrivals)
+        except DuplicateTask:
+            # Ids are made at the edge, so a message that comes twice brings the same tasks.
+            arrivals = Arrivals(tuple(submission._replace(resent=True) for submission in submissions))
+            self.turn(now, arrivals)
         if self.trouble:
             raise StoreUnavailable(self.trouble)
         return arrivals.verdicts
@@ -258,8 +263,10 @@ class QueueOwner:
         for task, ready in arrivals.place(now.wall, lambda: self.places.next_rank(now)):
             if ready is None:
                 self.places.note(task.run_at)
-            else:
+            elif task.id not in self.window and task.id not in self.crew.places:
+                # One that is here already came before; the store will say so.
                 self.window.push(ready)
+                arrivals.pushed.append(task.id)
 
     def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
         """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
@@ -280,7 +287,7 @@ class QueueOwner:
         self._launcher.undo(launches)
         self.window.discard(task.id for task in self.places.promoted)
         if arrivals is not None:
-            self.window.discard(arrivals.inserts)
+            self.window.discard(arrivals.pushed)
 
     def _in_trouble(self, reason: str, now: Moment) -> None:
         wait = _STORE_RETRY_SECONDS[min(self._store_failures, len(_STORE_RETRY_SECONDS) - 1)]

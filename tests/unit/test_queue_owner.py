@@ -31,3 +31,26 @@ def test_a_queue_with_nothing_to_do_notices_that_its_store_is_well_again(stage: 
     stage.wait_for_next_look()
     assert stage.owner.trouble == ""
     assert stage.owner.next_look(stage.now) > stage.mono
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_submission_that_comes_twice_is_accepted_once(stage: Stage, begun: bool) -> None:
+    first, second = new_task(), new_task()
+    stage.submit(first, second)
+    if begun:
+        stage.worker.take()
+        stage.worker.begin(stage.wall)
+    assert stage.submit(first, second).outcome == "accepted"
+    assert stage.submit(first).outcome == "accepted"
+    for _ in range(2):
+        stage.do_all(stage.worker)
+    assert stage.states(first, second) == ["completed", "completed"]
+    assert [stage.task(task.id).attempt for task in (first, second)] == [1, 1]
+
+
+def test_a_task_named_twice_in_one_request_is_one_task(stage: Stage) -> None:
+    task = new_task()
+    stage.submit(task, task)
+    stage.do_all(stage.worker)
+    assert stage.worker.run is None
+    assert stage.states(task) == ["completed"]
