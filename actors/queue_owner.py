@@ -232,6 +232,9 @@ class QueueOwner:
     def _read_ahead(self, now: Moment) -> None:
         """Fill the window from the store, and learn when the next task is due."""
         if self.window.wants_more:
+            if any(update.state == TaskState.AVAILABLE for update in self.outcomes.facts.change.updates):
+                # Behind the edge they were left to the store: it must know of them before it is read past them.
+                self.store_facts(now)
             count, size = self.window.room()
             rows = self.store.ready(self.window.edge, count, size)
             # The store does not know yet of what has just been handed out or has ended.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from callboard.actors.crew import Doom
 from callboard.actors.errors import StoreUnavailable
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import Breakage
@@ -54,3 +55,22 @@ def test_a_task_named_twice_in_one_request_is_one_task(stage: Stage) -> None:
     stage.do_all(stage.worker)
     assert stage.worker.run is None
     assert stage.states(task) == ["completed"]
+
+
+def test_what_comes_back_from_behind_the_windows_edge_is_not_read_past(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, settings=ONE_WORKER, window=8)
+    stage.staff()
+    long = new_task(timeout_ms=1_000_000)
+    stage.submit(long)
+    worker = stage.worker
+    worker.take()
+    worker.begin(stage.wall)
+    urgent = [new_task(priority=5) for _ in range(17)]  # more than the window holds: its edge is now before `long`
+    stage.submit(*urgent)
+    stage.commands.cancel("r", tuple(task.id for task in urgent), "me", stage.now)
+    assert stage.owner.window.wants_more
+    stage.owner.doom(stage.slot(worker), Doom.INTERRUPT)
+    stage.lose(worker)
+    stage.staff()
+    assert [[task.id for task in run.tasks] for run in stage.sent] == [[long.id], [long.id]]
+    stage.close()
