@@ -2,47 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from callboard.actors.errors import RequestTimedOut, StoreUnavailable
-from callboard.actors.messages import CancelTasks, DeadPurged, PurgeDead, RetryTasks, TasksChanged
-from callboard.actors.store import Change, ReadyTask, TaskUpdate
+from callboard.actors.messages import CancelTasks, RetryTasks
 from callboard.actors.task import TaskState
 from tests.http.edges import PlayedActors
-
-UNKNOWN = "01a200eb-47b3-7320-aa42-80672a02bc74"
-
-
-def create(client: TestClient, queue: str = "sleep", number: int = 1) -> list[str]:
-    answer = client.post("/api/tasks/batch", json={"tasks": [{"queue": queue}] * number})
-    return [task["id"] for task in answer.json()["data"]]
-
-
-def end(actors: PlayedActors, queue: str, ids: list[str], state: TaskState) -> None:
-    """Put tasks into an ended state, as their owner would."""
-
-    def ended(task: ReadyTask) -> TaskUpdate:
-        return TaskUpdate(
-            task.id, task.state, state, task.lane, task.rank, task.priority, None, 1, 1, 0, 5, 6, None, task.hand_out
-        )
-
-    owner = actors.owners[queue]
-    with owner.transaction() as transaction:
-        transaction.apply(Change(updates=[ended(task) for task in owner.load(ids)]))
-
-
-def changing(taken: Callable[[str], str | None]) -> Callable[[Any], TasksChanged]:
-    """Play an owner: `taken` says which state keeps a task from being changed, None for none."""
-
-    def answer(message: Any) -> TasksChanged:
-        unchanged = {task_id: state for task_id in message.ids if (state := taken(task_id)) is not None}
-        return TasksChanged(message.request_id, tuple(one for one in message.ids if one not in unchanged), unchanged)
-
-    return answer
+from tests.http.some_tasks import UNKNOWN, changing, create, end
 
 
 @pytest.mark.parametrize("task_id", [UNKNOWN, "nonsense", "%00", "1", "a%2Fb"])
@@ -216,40 +185,3 @@ def test_an_owner_that_does_not_answer_a_change_is_answered_with_503(client: Tes
     (task_id,) = create(client)
     actors.answers[CancelTasks] = lambda _: RequestTimedOut("no answer")
     assert client.post(f"/api/tasks/{task_id}/cancel").status_code == 503
-
-
-@pytest.fixture
-def dead(client: TestClient, actors: PlayedActors) -> dict[str, list[str]]:
-    """Three dead tasks in one queue, one in another, and one that lives."""
-    ids = {"sleep": create(client, number=3), "dead_letter": create(client, "dead_letter")}
-    for queue, chosen in ids.items():
-        end(actors, queue, chosen, TaskState.DEAD)
-    ids["alive"] = create(client)
-    actors.answers[RetryTasks] = changing(lambda _: None)
-    actors.answers[PurgeDead] = lambda message: DeadPurged(message.request_id, len(message.ids or ids[message.queue]))
-    return ids
-
-
-def test_the_dead_are_listed_newest_first(client: TestClient, dead: dict[str, list[str]]) -> None:
-    listed = [task["id"] for task in client.get("/api/dead").json()["data"]]
-    assert listed == sorted(dead["sleep"] + dead["dead_letter"], reverse=True)
-    assert len(client.get("/api/dead?queue=dead_letter").json()["data"]) == 1
-    assert client.get("/api/dead?state=dead").status_code == 400
-
-
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_the_dead_are_retried_and_purged_all_by_queue_and_by_ids(
-    client: TestClient, actors: PlayedActors, dead: dict[str, list[str]], method: str
-) -> None:
-    path = "/api/dead/retry" if method == "POST" else "/api/dead"
-
-    def changed(body: Any) -> Any:
-        return client.request(method, path, json=body).json()["data"]
-
-    assert changed({}) == {"matched": 4, "changed": 4}
-    assert changed({"queue": "sleep"}) == {"matched": 3, "changed": 3}
-    assert changed({"ids": [dead["sleep"][0], dead["alive"][0], UNKNOWN]}) == {"matched": 1, "changed": 1}
-    assert changed({"ids": dead["sleep"], "queue": "dead_letter"}) == {"matched": 0, "changed": 0}
-    assert {message.queue for message in actors.asked} == {"sleep", "dead_letter"}
-    assert client.request(method, path).json()["data"] == {"matched": 4, "changed": 4}
-    assert client.request(method, path, json={"que": "sleep"}).status_code == 400
