@@ -7,7 +7,7 @@ from callboard.actors import processes
 from callboard.actors.crew import Doom, Moment, Slot, SlotState
 from callboard.actors.messages import StartQueue, StartWorker
 from callboard.actors.queue_owner import QueueOwner
-from callboard.actors.worker_files import QueueFolder
+from callboard.actors.worker_files import QueueFolder, WorkerFiles
 from callboard.conf.settings import QueueSettings
 
 AT_ONCE = 4
@@ -27,6 +27,8 @@ class Hiring:
         self._made = 0
         self._failures = 0
         self._not_before = 0.0
+        self._read: list[WorkerFiles] = []
+        """Files of dead workers, whose contents may not be stored yet."""
         self.trouble = ""
         """Why workers can't start, "" if they can."""
 
@@ -36,7 +38,8 @@ class Hiring:
         return self._owner.settings.start_timeout_ms / 1_000
 
     def due(self, now: Moment) -> list[str]:
-        """Name the workers that are to be started now; those that are too many are let go."""
+        """Name the workers that are to be started now; those that are too many are let go. Called after each turn."""
+        self._clear_away()
         missing = self._wanted() - len(self._staff())
         if missing < 0:
             self._let_go(-missing)
@@ -93,7 +96,7 @@ class Hiring:
             return
         slot.tokens.close()
         slot.journal.close()
-        files.remove()
+        self._read.append(files)
         if slot.address is None and slot.doom is None:
             self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
             self._failures += 1
@@ -107,6 +110,13 @@ class Hiring:
             for slot in self._owner.crew.slots.values():
                 slot.retiring = True
             self._failures, self._not_before, self.trouble = 0, 0.0, ""
+
+    def _clear_away(self) -> None:
+        """Delete the files of dead workers; until what they say is stored, a successor of this owner may need them."""
+        if self._read and not self._owner.outcomes.facts.change:
+            for files in self._read:
+                files.remove()
+            self._read = []
 
     def _wanted(self) -> int:
         owner = self._owner
