@@ -83,8 +83,8 @@ class Server:
             if error is not None:
                 sys.stderr.write(self.log())
         if error is None:
-            assert left == set(), f"left running: {left}\n{self.log()}"
-            assert not self.accepts(), f"port {self.port} is still open"
+            assert left == set(), self.log()
+            assert not self.accepts()
             assert _files_in(self._temporary) == set()
             eventually(lambda: not _files_in(SHARED_MEMORY) - self._shared_memory)
 
@@ -96,7 +96,7 @@ class Server:
         options = ["--config", str(self.config), "--data-dir", str(self.data_dir), "--port", str(self.port)]
         # Files, because a pipe that nobody reads would stop the server when it is full.
         with self._output.open("wb") as output, self._errors.open("ab") as errors:
-            command = [CALLBOARD, "serve", *options, *self._arguments]
+            command = [str(CALLBOARD), "serve", *options, *self._arguments]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=errors)
 
     def start(self) -> None:
@@ -193,6 +193,16 @@ class Server:
             if page["next_cursor"] is None:
                 return found[::-1]
             cursor = {"cursor": page["next_cursor"]}
+
+    def settle(self, queue: str) -> list[dict[str, Any]]:
+        """Wait until all tasks of a queue are completed, and return them."""
+
+        def settled() -> bool:
+            counts: dict[str, int] = self.queue(queue)["counts"]
+            return sum(counts.values()) == counts["completed"]
+
+        eventually(settled, within=30)
+        return self.tasks(queue)
 
     # ------------------------------------------------------------ its processes
 

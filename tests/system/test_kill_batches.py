@@ -1,0 +1,113 @@
+"""What a worker has written down of a batch counts, whoever dies before he has read it."""
+
+import json
+import os
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from callboard.actors import Client, processes
+from tests.support.killing import kill
+from tests.support.ledger import PATH, Ledger
+from tests.support.polling import eventually
+from tests.support.server import Server
+
+CONFIG = f"""
+[queues.one]
+worker = "{PATH}"
+concurrency = 1
+backoff = {{ strategy = "fixed", base = "50ms" }}
+"""
+LARGE_BATCH = 100
+TRIES = 5
+
+
+def the_worker(server: Server) -> None:
+    kill(server.workers("one", 1)[0])
+
+
+def the_queue(server: Server) -> None:
+    kill(server.owner("one"))
+
+
+def the_whole_server(server: Server) -> None:
+    kill(server.part("supervisor"))
+    eventually(lambda: not server.processes())
+    server.start()
+
+
+@pytest.mark.parametrize(
+    ("kill_somebody", "kind"), [(the_worker, "crash"), (the_queue, "interrupted"), (the_whole_server, "interrupted")]
+)
+def test_a_death_in_the_middle_of_a_large_batch_concerns_the_running_task_only(
+    kill_somebody: Callable[[Server], None], kind: str, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    with Server(tmp_path, CONFIG) as server, server.client() as client:
+        ids, gate = _in_the_middle_of_a_large_batch(server, client, ledger, tmp_path)
+        ran_before = [run for run in ledger.runs() if run.task in ids]
+        kill_somebody(server)
+        gate.touch()
+        tasks = [task for task in server.settle("one") if task["id"] in ids]
+        runs = Counter(run.task for run in ledger.runs())
+    assert len(ran_before) > LARGE_BATCH
+    middle = ran_before[-1].task
+    assert {task["id"]: runs[task["id"]] for task in tasks if runs[task["id"]] != 1} == {middle: 2}
+    assert {task["id"]: [e["kind"] for e in task["errors"]] for task in tasks if task["errors"]} == {middle: [kind]}
+    assert {task["id"]: task["attempt"] for task in tasks if task["attempt"] != 1} == {middle: 2}
+
+
+def _in_the_middle_of_a_large_batch(server: Server, client: Client, ledger: Ledger, folder: Path) -> tuple[list[str], Path]:
+    """Hold a worker up in a task before which it has run many others of the same batch.
+
+    Return all those tasks, and the file that the worker waits for. How many tasks make a batch depends on how fast the
+    last ones ran, so on a busy machine this takes more than one try.
+    """
+    for number in range(TRIES):
+        client.enqueue_many([{"queue": "one", "context": ledger.context()}] * 100)
+        server.settle("one")
+        gate = folder / f"gate{number}"
+        wanted = [{"queue": "one", "context": ledger.context()} for _ in range(LARGE_BATCH * 2)]
+        wanted[LARGE_BATCH]["context"] = ledger.context(until=str(gate))
+        ids = [task.id for task in client.enqueue_many(wanted)]
+        eventually(partial(_is_running, ledger, ids[LARGE_BATCH]), every=0.001)
+        if any(set(ids[: LARGE_BATCH + 1]) <= set(batch) for batch in _handed_out(server)):
+            return ids, gate
+        gate.touch()
+    raise AssertionError(f"no large batch in {TRIES} tries")
+
+
+def _is_running(ledger: Ledger, task: str) -> bool:
+    return any(run.task == task for run in ledger.running())
+
+
+def _handed_out(server: Server) -> list[list[str]]:
+    with closing(sqlite3.connect(server.data_dir / "callboard.db")) as database:
+        return [json.loads(ids) for (ids,) in database.execute("SELECT ids FROM hand_outs")]
+
+
+def test_what_ended_while_its_queue_was_deaf_is_not_run_again_when_that_dies(tmp_path: Path) -> None:
+    ledger, gate = Ledger(tmp_path / "ledger"), tmp_path / "gate"
+    with Server(tmp_path, CONFIG) as server, server.client() as client:
+        task = client.enqueue("one", ledger.context(until=str(gate)))
+        eventually(ledger.running)
+        owner = server.owner("one")
+        os.kill(owner.pid, signal.SIGSTOP)
+        written = _journal_size(server)
+        gate.touch()
+        eventually(lambda: _journal_size(server) > written)
+        assert processes.is_alive(owner)
+        kill(owner)
+        task = client.wait(task.id)
+        assert (task.state, task.attempt, task.errors) == ("completed", 1, [])
+        assert len(ledger.runs()) == 1
+
+
+def _journal_size(server: Server) -> int:
+    return sum(path.stat().st_size for path in (server.data_dir / "run" / "queues" / "one").glob("*.journal"))
