@@ -55,6 +55,9 @@ class WorkerActor(CallboardActor):
         self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace.open("w")
         faulthandler.enable(self._trace)
         settings = message.settings
+        if "" not in sys.path:
+            # As with `python -m`: a team's modules stand in the folder from which the server was started.
+            sys.path.insert(0, "")
         try:
             paths = {settings.worker: settings.worker, **settings.types}
             for type_, path in paths.items():

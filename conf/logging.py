@@ -33,10 +33,11 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002 - the opti
             ],
         )
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    least = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=least, handlers=[handler], force=True)
     # What they say at INFO is of use to nobody who runs Callboard.
     for name in ("alembic", "uvicorn", "httpx2"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+        logging.getLogger(name).setLevel(max(logging.WARNING, least))
     # A task's code may log through structlog directly: as it is shipped, that prints to standard output.
     structlog.configure(
         processors=[
@@ -52,6 +53,7 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002 - the opti
 
 def _origin(_logger: Any, _method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event["_record"]
+    event.pop("color_message", None)  # uvicorn's second copy of the text
     event.update(logger=record.name, pid=record.process)
     return event
 

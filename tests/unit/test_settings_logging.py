@@ -112,3 +112,15 @@ def test_an_error_field_without_an_error_does_no_harm(capsys: pytest.CaptureFixt
     assert "error=" not in first
     assert "ValueError: loose" in second
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.parametrize(("level", "heard"), [("info", ["warning"]), ("debug", ["warning"]), ("error", [])])
+def test_what_libraries_say_of_their_own_work_is_left_out(
+    capsys: pytest.CaptureFixture[str], level: str, heard: list[str]
+) -> None:
+    configure_logging(level, "json")
+    logging.getLogger("uvicorn.error").info("Application startup complete.")
+    logging.getLogger("uvicorn.error").warning("Exceeded", extra={"color_message": "\x1b[31mExceeded"})
+    said = [json.loads(line) for line in lines(capsys)]
+    assert [record["level"] for record in said] == heard
+    assert [record for record in said if "color_message" in record] == []
