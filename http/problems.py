@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -98,22 +98,27 @@ _REFUSALS: Final = {
 
 def problem_of(error: Exception) -> Problem:
     """Say what the client is told of this error; what is not meant for clients is only logged."""
+    unavailable = HTTPStatus.SERVICE_UNAVAILABLE
     match error:
         case Problem():
-            return error
+            problem = error
         case RequestRefused(reason=reason):
             # All others (no live owner, store unavailable, shutting down) pass: try again.
-            status = _REFUSALS.get(RefusalReason(reason), HTTPStatus.SERVICE_UNAVAILABLE)
-            return Problem(status, error.detail, kind=str(reason).replace("_", "-"))
+            status = _REFUSALS.get(RefusalReason(reason), unavailable)
+            problem = Problem(status, error.detail, kind=str(reason).replace("_", "-"))
         case RequestTimedOut():
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"No answer in time: {error}.", kind="timed-out")
+            problem = Problem(unavailable, f"No answer in time: {error}.", kind="timed-out")
         case StoreUnavailable():
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"The store is not available: {error}", kind="store-unavailable")
+            problem = Problem(unavailable, f"The store is not available: {error}", kind="store-unavailable")
         case HTTPException():
-            return Problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
+            problem = Problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
+        case ClientDisconnect():
+            # Nobody hears this; it is no error of ours that belongs into the log.
+            problem = Problem(HTTPStatus.BAD_REQUEST, "The connection ended before the body did.")
         case _:
             _LOG.error("a request failed: %s", error, exc_info=error)
-            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "An error of the server's own; it is in its log.")
+            problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "An error of the server's own; it is in its log.")
+    return problem
 
 
 async def answer_error(_: Request, error: Exception) -> Response:

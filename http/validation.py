@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from callboard.conf.explain import explain, unknown_option
 from callboard.http.problems import Errors, Invalid, Problem
@@ -37,15 +37,12 @@ async def read_body(request: Request, limit: int) -> bytes:
         return await request.body()
     body = bytearray()
     size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size <= limit:
-                body += part
-            elif size > DRAIN_BYTES:
-                break
-    except ClientDisconnect:
-        raise Problem(HTTPStatus.BAD_REQUEST, "The connection ended before the body did.") from None
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
+            body += part
+        elif size > DRAIN_BYTES:
+            break
     if size > limit:
         raise Problem(TOO_LARGE, f"The body is larger than max_body, {limit} bytes.", kind="too-large")
     return bytes(body)
