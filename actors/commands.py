@@ -9,8 +9,8 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from callboard.actors.crew import Doom, Moment
-from callboard.actors.lifecycle import retry_by_hand
+from callboard.actors.crew import Doom, Moment, Slot
+from callboard.actors.lifecycle import cancel, retry_by_hand
 from callboard.actors.messages import DeadPurged, TasksChanged
 from callboard.actors.outcomes import Facts
 from callboard.actors.queue_owner import QueueOwner, Send
@@ -41,18 +41,25 @@ class Commands:
     def cancel(self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, now: Moment) -> None:
         """Cancel what waits, have killed what runs. Raises `StoreUnavailable`."""
         owner = self._owner
-        running = {task_id for task_id in ids if not self._reclaim(task_id, now)}
+        running = {task_id: place for task_id in dict.fromkeys(ids) if (place := self._reclaim(task_id, now)) is not None}
         rest = [task_id for task_id in ids if task_id not in running]
         # What was taken back just now must be stored before it can be read.
         owner.store_facts(now)
-        waiting = _Waiting(request_id, sender, running, [], dict.fromkeys(rest, ""))
+        waiting = _Waiting(request_id, sender, set(running), [], dict.fromkeys(rest, ""))
+        updates = []
         for task in owner.store.load(rest):
-            if owner.outcomes.cancel(task, now):
-                waiting.changed.append(task.id)
-                del waiting.unchanged[task.id]
-            else:
+            update = cancel(task, now.wall)
+            if update is None:
                 waiting.unchanged[task.id] = task.state
-        owner.store_facts(now)
+                continue
+            updates.append(update)
+            del waiting.unchanged[task.id]
+            waiting.changed.append(task.id)
+        owner.store_wishes(updates, now)
+        owner.window.discard(waiting.changed)
+        # Nobody dies for a request that is refused, hence not before.
+        for slot, index in running.values():
+            owner.doom(slot, Doom.CANCEL, index)
         self._waiting.append(waiting)
         self.stored(Facts())
 
@@ -60,7 +67,7 @@ class Commands:
         """Put ended tasks back. Raises `StoreUnavailable`."""
         owner = self._owner
         unchanged = dict.fromkeys(ids, "")
-        changed = []
+        updates = []
         back = []
         for task in owner.store.load(ids):
             rank = owner.places.next_rank(now)
@@ -68,9 +75,8 @@ class Commands:
             if update is None:
                 unchanged[task.id] = "available" if task.state == CLAIMED else task.state
                 continue
-            owner.outcomes.facts.change.updates.append(update)
+            updates.append(update)
             del unchanged[task.id]
-            changed.append(task.id)
             back.append(
                 task._replace(
                     state=update.state,
@@ -81,10 +87,10 @@ class Commands:
                     rank=update.rank,
                 )
             )
-        owner.store_facts(now)
+        owner.store_wishes(updates, now)
         for task in back:
             owner.window.push(task)
-        return TasksChanged(request_id, tuple(changed), unchanged)
+        return TasksChanged(request_id, tuple(task.id for task in back), unchanged)
 
     def purge(self, request_id: str, ids: tuple[str, ...] | None, now: Moment) -> DeadPurged:
         """Delete dead tasks, for about a second; the answer says whether there may be more. Raises `StoreUnavailable`."""
@@ -117,16 +123,13 @@ class Commands:
             self._owner.outbox.append(Send(waiting.sender, reply))
         self._waiting = still
 
-    def _reclaim(self, task_id: str, now: Moment) -> bool:
-        """Get a handed-out task back from its worker; False: it runs (or may), so its worker is to be killed."""
+    def _reclaim(self, task_id: str, now: Moment) -> tuple[Slot, int] | None:
+        """Get a handed-out task back from its worker; else say where it runs (or may): its worker is to be killed."""
         owner = self._owner
         place = owner.crew.flight(task_id)
         if place is None:
-            return True
+            return None
         slot, index, _ = place
         owner.outcomes.take_back(slot)
         owner.outcomes.sweep(slot, now)
-        if owner.crew.flight(task_id) is None:
-            return True
-        owner.doom(slot, Doom.CANCEL, index)
-        return False
+        return None if owner.crew.flight(task_id) is None else (slot, index)

@@ -22,7 +22,7 @@ from callboard.actors.places import Places
 from callboard.actors.rates import Rates
 from callboard.actors.recovery import recover
 from callboard.actors.run_times import RunTimes
-from callboard.actors.store import Change, Ownership, QueueStore, Transaction
+from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Transaction
 from callboard.actors.task import TaskState
 from callboard.actors.window import Window
 from callboard.actors.worker_files import LeftBehind
@@ -102,6 +102,17 @@ class QueueOwner:
             with self.store.transaction() as transaction:
                 transaction.apply(facts.change)
             self._stored(facts, now)
+
+    def store_wishes(self, updates: list[TaskUpdate], now: Moment) -> None:
+        """Store what somebody has asked for, and all facts. Raises `StoreUnavailable`; the wishes are then forgotten."""
+        facts = self.outcomes.facts
+        before = len(facts.change.updates)
+        facts.change.updates += updates
+        try:
+            self.store_facts(now)
+        except BaseException:
+            del facts.change.updates[before:]
+            raise
 
     def submit(self, submissions: tuple[Submission, ...], now: Moment) -> tuple[Verdict, ...]:
         """Store new tasks, the first of them already handed out if workers are idle. Raises `StoreUnavailable`."""

@@ -1,0 +1,234 @@
+"""Cancel, retry and purge, as people ask for them, on one owner's tasks."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callboard.actors import commands
+from callboard.actors.errors import StoreUnavailable
+from callboard.actors.messages import DeadPurged, TasksChanged
+from callboard.actors.task import NewTask
+from callboard.conf.settings import QueueSettings
+from tests.support.breakable_store import Breakage
+from tests.support.made_tasks import NO_BACKOFF, new_task
+from tests.support.played_workers import PlayedWorker
+from tests.support.stages import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A queue with one worker that is up."""
+    stage = Stage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=1))
+    stage.staff()
+    yield stage
+    stage.close()
+
+
+def started(stage: Stage, *tasks: NewTask) -> PlayedWorker:
+    """Submit tasks; the first of them runs."""
+    stage.submit(*tasks)
+    worker = stage.worker
+    worker.take()
+    worker.begin(stage.wall)
+    return worker
+
+
+def dead(stage: Stage, count: int = 1) -> list[NewTask]:
+    """Let tasks die."""
+    tasks = [new_task(max_retries=0) for _ in range(count)]
+    stage.submit(*tasks)
+    while stage.worker.run:
+        while stage.worker.take():
+            stage.worker.begin(stage.wall)
+            stage.worker.fail(stage.wall)
+        stage.ring(stage.worker)
+    return tasks
+
+
+def cancel(stage: Stage, *tasks: NewTask) -> None:
+    stage.commands.cancel("r", tuple(task.id for task in tasks), "somebody", stage.now)
+    stage.turn()
+
+
+def reply(stage: Stage) -> TasksChanged:
+    ((receiver, message),) = stage.replies
+    assert receiver == "somebody"
+    assert isinstance(message, TasksChanged)
+    assert message.request_id == "r"
+    return message
+
+
+def retry(stage: Stage, *tasks: NewTask, keep_attempts: bool = False) -> TasksChanged:
+    ids = tuple(task.id for task in tasks)
+    changed = stage.commands.retry("r", ids, stage.now, keep_attempts=keep_attempts)
+    stage.turn()
+    return changed
+
+
+# ---------------------------------------------------------------- cancel
+
+
+def test_waiting_tasks_are_cancelled_at_once(stage: Stage) -> None:
+    running, waiting = new_task(), new_task()
+    later = new_task(run_at=stage.wall + 1_000_000)
+    started(stage, running, waiting, later)
+    cancel(stage, waiting, later)
+    assert reply(stage) == TasksChanged("r", (waiting.id, later.id), {})
+    assert stage.states(running, waiting, later) == ["executing", "cancelled", "cancelled"]
+    stage.do_all(stage.worker)
+    stage.wait(2)
+    stage.turn()
+    assert len(stage.sent) == 1
+
+
+def test_what_can_not_be_cancelled_is_named_with_its_state(stage: Stage) -> None:
+    done, unknown = new_task(), new_task()
+    stage.submit(done)
+    stage.do_all(stage.worker)
+    (died,) = dead(stage)
+    cancel(stage, done, died, unknown)
+    assert reply(stage) == TasksChanged("r", (), {done.id: "completed", died.id: "dead", unknown.id: ""})
+
+
+def test_a_running_task_is_cancelled_when_its_worker_is_dead(stage: Stage) -> None:
+    task = new_task()
+    worker = started(stage, task)
+    cancel(stage, task, task)  # an id that comes twice counts once
+    assert stage.killed == [worker.name]
+    assert stage.replies == []
+    stage.lose(worker)
+    assert stage.replies == []
+    stage.turn()
+    assert reply(stage) == TasksChanged("r", (task.id,), {})
+    stored = stage.task(task.id)
+    assert (stored.state, stored.attempt, stored.started_at, stored.finished_at) == ("cancelled", 1, stage.wall, stage.wall)
+
+
+def test_the_neighbours_of_a_cancelled_task_go_back_uncharged(stage: Stage) -> None:
+    stage.submit(new_task())
+    stage.do_all(stage.worker)  # the type is known to be quick, so tasks go out in batches
+    running, neighbour = new_task(), new_task()
+    worker = started(stage, running, neighbour)
+    assert len(stage.sent[-1].tasks) == 2
+    cancel(stage, running)
+    assert stage.states(neighbour) == ["available"]
+    stage.lose(worker)
+    stage.staff()
+    stage.do_all(stage.worker)
+    assert stage.states(running, neighbour) == ["cancelled", "completed"]
+    assert (stage.task(neighbour.id).attempt, stage.task(neighbour.id).errors) == (1, [])
+
+
+def test_a_task_that_is_quicker_than_its_cancellation_stays_completed(stage: Stage) -> None:
+    task = new_task()
+    worker = started(stage, task)
+    cancel(stage, task)
+    worker.complete(stage.wall)
+    stage.lose(worker)
+    stage.turn()
+    assert reply(stage).changed == ()
+    assert list(reply(stage).unchanged) == [task.id]
+    assert stage.states(task) == ["completed"]
+
+
+def test_a_cancellation_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
+    running, waiting = new_task(), new_task()
+    worker = started(stage, running, waiting)
+    stage.owned.breakage = Breakage.COMMIT
+    with pytest.raises(StoreUnavailable):
+        cancel(stage, running, waiting)
+    stage.owned.breakage = Breakage.NONE
+    stage.wait(1)
+    stage.turn()
+    assert stage.killed == []
+    assert stage.states(running, waiting) == ["executing", "available"]
+    worker.complete(stage.wall)
+    worker.take()
+    stage.ring(worker)
+    stage.do_all(worker)
+    assert stage.states(running, waiting) == ["completed", "completed"]
+
+
+# ---------------------------------------------------------------- retry
+
+
+def test_a_dead_task_is_retried_with_a_fresh_budget(stage: Stage) -> None:
+    (task,) = dead(stage)
+    assert retry(stage, task) == TasksChanged("r", (task.id,), {})
+    assert [run.attempt for run in stage.sent[-1].tasks] == [1]
+    stage.do_all(stage.worker)
+    stored = stage.task(task.id)
+    assert (stored.state, stored.attempt, len(stored.errors)) == ("completed", 1, 1)
+
+
+def test_attempts_can_be_kept_when_a_task_is_retried(stage: Stage) -> None:
+    (task,) = dead(stage)
+    retry(stage, task, keep_attempts=True)
+    assert [run.attempt for run in stage.sent[-1].tasks] == [2]
+
+
+def test_a_retried_task_joins_the_back_of_its_priority(stage: Stage) -> None:
+    (task,) = dead(stage)
+    first, second = new_task(), new_task()
+    stage.submit(first, second)
+    retry(stage, task)
+    while stage.worker.run:
+        stage.do_all(stage.worker)
+    assert [run.id for batch in stage.sent for run in batch.tasks] == [task.id, first.id, second.id, task.id]
+
+
+def test_a_task_that_has_not_ended_is_not_retried(stage: Stage) -> None:
+    stage.submit(new_task())
+    stage.do_all(stage.worker)
+    running, claimed = new_task(backoff=NO_BACKOFF), new_task()
+    started(stage, running, claimed)
+    changed = retry(stage, running, claimed)
+    assert changed.changed == ()
+    assert set(changed.unchanged) == {running.id, claimed.id}
+    assert "claimed" not in changed.unchanged.values()
+
+
+def test_a_retry_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
+    (task,) = dead(stage)
+    stage.owned.breakage = Breakage.COMMIT
+    with pytest.raises(StoreUnavailable):
+        retry(stage, task)
+    stage.owned.breakage = Breakage.NONE
+    stage.wait(1)
+    stage.turn()
+    assert stage.states(task) == ["dead"]
+    retry(stage, task)
+    stage.do_all(stage.worker)
+    assert stage.states(task) == ["completed"]
+
+
+# ---------------------------------------------------------------- purge
+
+
+def test_dead_tasks_are_purged_by_id_and_others_are_left_alone(stage: Stage) -> None:
+    first, second = dead(stage, 2)
+    done = new_task()
+    stage.submit(done)
+    stage.do_all(stage.worker)
+    assert stage.commands.purge("r", (first.id, done.id), stage.now) == DeadPurged("r", 1, more=False)
+    assert stage.store.get(first.id) is None
+    assert stage.states(second, done) == ["dead", "completed"]
+
+
+def test_all_dead_tasks_are_purged_in_many_small_transactions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead(stage, 5)
+    stage.mono = time.monotonic()
+    monkeypatch.setattr(commands, "_PURGE_AT_ONCE", 2)
+    commits = stage.owned.commits
+    assert stage.commands.purge("r", None, stage.now) == DeadPurged("r", 5, more=False)
+    assert stage.owned.commits == commits + 3
+
+
+def test_a_long_purge_stops_after_a_while_and_says_that_there_is_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead(stage, 3)
+    stage.mono = time.monotonic()
+    monkeypatch.setattr(commands, "_PURGE_AT_ONCE", 1)
+    monkeypatch.setattr(commands, "_PURGE_SECONDS", 0.0)
+    assert stage.commands.purge("r", None, stage.now).more
