@@ -103,9 +103,8 @@ def cancel(task: ReadyTask, now: int, number: int | None = None, started_at: int
     """Decide for a cancellation; None where it is too late (the task has ended). `number`: it was running there."""
     if task.state in ENDED_STATES:
         return None
-    attempt = task.attempt
-    if number is not None and task.state != TaskState.EXECUTING:
-        attempt += 1
+    # The store may say that it runs before it has begun, and may not say yet that it has.
+    attempt = task.attempt - (task.state == TaskState.EXECUTING) + (number is not None)
     return _update(
         task,
         TaskState.CANCELLED,

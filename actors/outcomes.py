@@ -164,7 +164,7 @@ class Outcomes:
         number = slot.batch.number
         started_at = flight.begun_at or now.wall
         if slot.doom is Doom.CANCEL:
-            self.cancel(flight.task, now, number, flight.begun_at)
+            self.cancel(flight.task, now, None if flight.begun_at is None else number, flight.begun_at)
             return
         self.facts.ended.add(flight.task.id)
         if slot.doom is Doom.TIMEOUT:

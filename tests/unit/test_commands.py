@@ -151,6 +151,35 @@ def test_a_cancellation_that_can_not_be_stored_changes_nothing(stage: Stage) -> 
     assert stage.states(running, waiting) == ["completed", "completed"]
 
 
+def test_a_cancelled_task_that_its_worker_had_not_begun_counts_no_attempt(stage: Stage) -> None:
+    task = new_task()
+    stage.submit(task)
+    worker = stage.worker
+    worker.take()
+    cancel(stage, task)
+    stage.lose(worker)
+    stage.turn()
+    assert reply(stage).changed == (task.id,)
+    stored = stage.task(task.id)
+    assert (stored.state, stored.attempt, stored.started_at) == ("cancelled", 0, None)
+
+
+def test_a_cancellation_is_answered_though_the_worker_was_dying_already(stage: Stage) -> None:
+    task = new_task()
+    stage.submit(task)
+    worker = stage.worker
+    worker.take()
+    stage.wait(11)
+    stage.turn()
+    assert stage.killed == [worker.name]  # for not answering
+    cancel(stage, task)
+    stage.lose(worker)
+    stage.turn()
+    assert reply(stage).changed == (task.id,)
+    assert stage.states(task) == ["cancelled"]
+    assert stage.killed == [worker.name]
+
+
 # ---------------------------------------------------------------- retry
 
 
