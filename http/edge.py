@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from starlette.requests import Request
 
@@ -12,6 +12,10 @@ from callboard.actors.store import Store
 from callboard.conf.settings import Settings
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
+
+LIGHT_TASKS: Final = 200
+TASK_BYTES: Final = 200
+"""The least that a task takes in a request, roughly."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -30,6 +34,14 @@ class Edge:
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Ask the store (or anything else that blocks) in a reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self.readers, lambda: question(*args, **kwargs))
+
+    async def compute(
+        self, tasks: int, job: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Do what takes time in proportion to so many tasks: many in a thread, where the loop can go on beside it."""
+        if tasks <= LIGHT_TASKS:
+            return job(*args, **kwargs)
+        return await asyncio.to_thread(job, *args, **kwargs)
 
 
 def edge_of(request: Request) -> Edge:

@@ -79,9 +79,10 @@ async def take_many(edge: Edge, wanted: Sequence[TaskRequest], key: Key) -> Take
     for queue, indices in places.items():
         chosen = [wanted[index] for index in indices]
         try:
-            parts.append(_built(await _find(edge, queue, len(chosen)), chosen))
+            found = await _find(edge, queue, len(chosen))
+            parts.append(await edge.compute(len(chosen), _built, found, chosen))
         except _Wrong as wrong:
-            errors |= {str(indices[position]): found for position, found in wrong.errors.items()}
+            errors |= {str(indices[position]): what for position, what in wrong.errors.items()}
     if errors:
         raise Invalid({"tasks": errors})
     taken = await asyncio.gather(*(_store_or_say(edge, part, key) for part in parts))
@@ -157,7 +158,7 @@ async def _store(edge: Edge, part: _Part, key: Key) -> Taken:
     except _Wrong as wrong:
         return Taken([], problem=Invalid(next(iter(wrong.errors.values()))))
     if verdict.outcome is Outcome.ACCEPTED:
-        return Taken(_shown(part))
+        return Taken(await edge.compute(len(part.tasks), _shown, part))
     if verdict.outcome is Outcome.REPLAYED:
         return Taken(await _first_tasks(edge, part, verdict), replayed=True)
     if verdict.outcome is Outcome.CONFLICT:

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from callboard.actors.store import Page, TaskFilter
 from callboard.actors.task import ENDED_STATES, Task
 from callboard.http.changes import Change, cancel, change_ids, change_matching, change_one, retry
-from callboard.http.edge import Edge, edge_of
-from callboard.http.intake import read_key, take_many, take_one
+from callboard.http.edge import TASK_BYTES, Edge, edge_of
+from callboard.http.intake import Key, read_key, take_many, take_one
 from callboard.http.problems import Invalid, NotFound
 from callboard.http.queries import TaskQuery, WaitQuery
 from callboard.http.responses import data_response, json_response
@@ -41,11 +41,18 @@ async def create_task(request: Request) -> Response:
 async def create_batch(request: Request) -> Response:
     """Submit many tasks: validated as a whole, then stored in one transaction a queue."""
     edge = edge_of(request)
-    body = parse_json(await read_body(request, edge.settings.http.max_body))
-    wanted = validated(BatchRequest, body)
-    key = read_key("batch", request.headers.get("idempotency-key"), body)
+    content = await read_body(request, edge.settings.http.max_body)
+    wanted, key = await edge.compute(
+        len(content) // TASK_BYTES, _read_batch, content, request.headers.get("idempotency-key")
+    )
     taken = await take_many(edge, wanted.tasks, key)
-    return data_response(taken.tasks, HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
+    status = HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED
+    return await edge.compute(len(taken.tasks), data_response, taken.tasks, status)
+
+
+def _read_batch(content: bytes, key: str | None) -> tuple[BatchRequest, Key]:
+    body = parse_json(content)
+    return validated(BatchRequest, body), read_key("batch", key, body)
 
 
 async def get_task(request: Request) -> Response:
