@@ -30,7 +30,7 @@ class Ledger:
         self.path.touch()
 
     def context(self, **more: Any) -> dict[str, Any]:
-        """Return a context for `run`: `ms` to sleep, or the path of a file to wait for as `until`."""
+        """Return a context for `run`: `ms` to sleep, or the path of a file to wait for as `until`; `fail` to fail then."""
         return {"ledger": str(self.path), **more}
 
     def runs(self) -> list[Run]:
@@ -67,6 +67,8 @@ def run(context: dict[str, Any], ctx: TaskContext) -> None:
             _wait_for(Path(context["until"]))
         elif context.get("ms"):
             time.sleep(context["ms"] / 1_000)
+        if context.get("fail"):
+            raise RuntimeError("told to fail")
         os.write(file, _line("end", ctx))
     finally:
         os.close(file)
