@@ -15,9 +15,9 @@ from typing import Final, Self, TypeVar
 import psutil
 
 from callboard.actors.caller import QueueCaller
-from callboard.actors.errors import RequestTimedOut, ServerNotRunning
+from callboard.actors.errors import NotPermitted, RequestTimedOut, ServerNotRunning
 from callboard.actors.processes import identify, is_alive
-from callboard.actors.runtime import LOCK_FILE, Runtime
+from callboard.actors.runtime import LOCK_FILE, Runtime, runtime_path
 from callboard.actors.store import Store
 from callboard.actors.system import attach, detach, registry_address
 
@@ -31,7 +31,7 @@ class Connection:
     """A process's connection to one server; thespian allows one at a time, a second one takes the first one's place.
 
     timeout: seconds after which a request is given up, those included in which the server is being started again.
-    Raises `ServerNotRunning`. Threads take turns.
+    Raises `ServerNotRunning` or `NotPermitted`. Threads take turns.
     """
 
     def __init__(self, data_dir: Path, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
@@ -39,6 +39,7 @@ class Connection:
         self._timeout = timeout
         self._turn = threading.RLock()
         self._attached = ExitStack()
+        check_permission(data_dir)
         runtime = self._runtime_within(time.monotonic() + timeout)
         self._attach(runtime)
 
@@ -137,6 +138,16 @@ def _is_being_started(data_dir: Path) -> bool:
         return supervisor is not None and psutil.Process(supervisor.pid).create_time() <= written + 1.0
     except (OSError, ValueError, psutil.Error):
         return False
+
+
+def check_permission(data_dir: Path) -> None:
+    """Raise `NotPermitted` for somebody else's data directory: what can't be read must not be taken for absent."""
+    try:
+        runtime_path(data_dir).stat()
+    except PermissionError:
+        raise NotPermitted(f"{shown_path(data_dir)} can't be read: do this as the user that the server runs as") from None
+    except OSError:
+        pass
 
 
 def no_server(data_dir: Path) -> ServerNotRunning:

@@ -19,6 +19,10 @@ class ServerNotRunning(CallboardError):
     """There is no live server for this data directory."""
 
 
+class NotPermitted(CallboardError):
+    """The data directory belongs to another user, so nothing can be said of its server."""
+
+
 class DataDirectoryInUse(CallboardError):
     """Another server holds the lock of this data directory."""
 

@@ -53,6 +53,8 @@ def retry_dead(
 
     _only_one_of(ids, queue, everything)
     with LocalClient(data_dir) as client:
+        if queue is not None:
+            client.control.find(queue)  # a misspelt name must not look like a queue without dead tasks
         matched, changed = DeadTasks(client.connection).retry(ids, queue)
     _report(matched, changed, "put back", missing=_missing(ids, matched), as_json=as_json)
 
@@ -68,13 +70,17 @@ def purge_dead(
 ) -> None:
     """Delete dead tasks for ever: some, a queue's, or all. Asks first when typed at a terminal."""
     from callboard.actors.dead_tasks import DeadTasks
+    from callboard.actors.errors import CallboardError
     from callboard.actors.local_client import LocalClient
 
     _only_one_of(ids, queue, everything)
     with LocalClient(data_dir) as client:
+        if queue is not None:
+            client.control.find(queue)
         dead = DeadTasks(client.connection)
-        if sys.stdin.isatty() and not yes:
-            typer.confirm(f"Delete {dead.count(ids, queue)} dead tasks for ever?", abort=True, err=True)
+        question = f"Delete {dead.count(ids, queue)} dead tasks for ever?"
+        if sys.stdin.isatty() and not yes and not typer.confirm(question, err=True):
+            raise CallboardError("nothing was deleted")
         matched, changed = dead.purge(ids, queue)
     _report(matched, changed, "deleted", missing=_missing(ids, matched), as_json=as_json)
 

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from callboard.actors.connection import no_server
+from callboard.actors.connection import check_permission, no_server
+from callboard.actors.errors import InvalidOption
 from callboard.actors.runtime import Runtime
 from callboard.actors.store import Store, TaskFilter
 from callboard.actors.store.opening import open_store, sqlite_path
+from callboard.actors.submitting import nearest
 from callboard.actors.task import Task
 from callboard.conf.settings import StoreSettings
 
@@ -20,8 +22,9 @@ PAGE: Final = 1_000
 def reading(data_dir: Path) -> Iterator[Store]:
     """Open the store of the server that runs there; if none runs, that of CALLBOARD_STORE__URL or of the data directory.
 
-    Raises `ServerNotRunning` when there is neither a server nor a store.
+    Raises `ServerNotRunning` when there is neither a server nor a store, `NotPermitted` when it is somebody else's.
     """
+    check_permission(data_dir)
     runtime = Runtime.read(data_dir)
     if runtime is not None:
         url = runtime.store_url
@@ -39,7 +42,10 @@ def reading(data_dir: Path) -> Iterator[Store]:
 
 
 def newest(store: Store, chosen: TaskFilter, limit: int) -> list[Task]:
-    """Return at most so many tasks, newest first."""
+    """Return at most so many tasks, newest first. Raises `InvalidOption` for a queue that the store doesn't know."""
+    known = [row.name for row in store.queues()]
+    if chosen.queue is not None and chosen.queue not in known:
+        raise InvalidOption(f"unknown queue {chosen.queue!r}: {nearest(chosen.queue, known)}", field="queue")
     found: list[Task] = []
     cursor: str | None = None
     while len(found) < limit:

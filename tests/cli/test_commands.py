@@ -1,5 +1,6 @@
 """Commands to a real server."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,38 @@ def test_dead_tasks_are_listed_put_back_and_deleted(server: Server) -> None:
     assert server.type("dead", "purge", first).out == "1 dead task deleted\n"
     assert server.type("show", first).code == 1
     assert server.type("dead", "purge", "--queue", "default", "--yes").out == "1 dead task deleted\n"
+
+
+class Terminal(io.StringIO):
+    """Standard input as somebody types it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+ANSWERS = [
+    # typed, exit code, dead tasks that are left
+    ("n\n", 1, 1),
+    ("", 130, 1),  # Ctrl-D
+    ("y\n", 0, 0),
+]
+
+
+@pytest.mark.parametrize(("typed", "code", "left"), ANSWERS)
+def test_purge_asks_at_a_terminal(server: Server, typed: str, code: int, left: int) -> None:
+    server.type("dead", "purge", "--all")
+    ended_dead(server)
+    purged = server.type("dead", "purge", "--all", stdin=Terminal(typed))
+    assert purged.code == code
+    assert "Delete 1 dead tasks for ever?" in purged.err
+    assert len(server.type("dead", "list", "--json").json) == left
+
+
+@pytest.mark.parametrize("typed", ["tasks", "dead list", "dead retry", "dead purge"])
+def test_a_misspelt_queue_is_not_taken_for_an_empty_one(server: Server, typed: str) -> None:
+    done = server.type(*typed.split(), "--queue", "slep")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "callboard: queue: unknown queue 'slep': did you mean sleep?\n"
 
 
 def test_queues_shows_counts_and_state(server: Server) -> None:

@@ -1,5 +1,6 @@
 """Wrong usage, help and exit codes: what needs no server."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from callboard.actors.cli.running import run
+from callboard.actors.runtime import make_private_folder, run_folder
+from tests.support.running import ROOT
 
 COMMANDS = [
-    "serve", "enqueue", "tasks", "show", "retry", "cancel", "queues", "tree", "migrate",
+    "serve", "bench", "enqueue", "tasks", "show", "retry", "cancel", "queues", "tree", "migrate",
     "queue create", "queue pause", "queue resume", "queue scale", "queue drain", "queue delete",
     "dead list", "dead retry", "dead purge", "config check",
 ]  # fmt: skip
@@ -66,6 +69,11 @@ def test_every_command_explains_itself_with_an_example(typed: str, capsys: pytes
     assert f"Usage: callboard {typed}" in help_text
 
 
+def test_the_documentation_names_every_command() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}" not in text] == []
+
+
 def test_without_a_command_the_help_is_shown_and_the_usage_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     shown = capsys.readouterr().out
@@ -97,6 +105,22 @@ def test_the_data_directory_may_be_named_by_flag_or_by_variable(
     monkeypatch.setenv("CALLBOARD_DATA_DIR", str(tmp_path / "other"))
     assert run(["tasks"]) == 3
     assert f"--data-dir {tmp_path / 'other'}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_elses_server_is_not_taken_for_none(tmp_path: Path) -> None:
+    data_dir = tmp_path / "var"
+    make_private_folder(data_dir)
+    make_private_folder(run_folder(data_dir))
+    program = (
+        "import os, sys; from callboard.actors.cli.running import run; import callboard.actors.local_client\n"
+        "import callboard.actors.cli.reading; os.seteuid(65534); sys.exit(run(sys.argv[1:]))"
+    )
+    for command in ("tasks", "queues"):
+        typed = [sys.executable, "-c", program, command, "--data-dir", str(data_dir)]
+        done = subprocess.run(typed, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "do this as the user that the server runs as" in done.stderr
 
 
 def test_a_traceback_is_shown_only_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
