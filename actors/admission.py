@@ -1,59 +1,45 @@
 """Which submissions a queue accepts, and the place in the order that their tasks get."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from callboard.actors.messages import Outcome, Submission, Verdict
 from callboard.actors.store import Insert, KeyUse, ReadyTask, Transaction
 from callboard.actors.task import NewTask, TaskState
 
 _ACCEPTED = Verdict(Outcome.ACCEPTED)
+_AVAILABLE, _SCHEDULED = str(TaskState.AVAILABLE), str(TaskState.SCHEDULED)
 
 
 class Arrivals:
     """The submissions of one request on their way into the store.
 
-    verdicts: one a submission. inserts: the rows to be, by task id. keys: the idempotency keys used. pushed: the tasks
-    that were put into the window, to be taken out again when they can't be stored.
+    verdicts: one a submission. placed: what is to be stored, by task id. later: when those that must wait are due.
+    keys: the idempotency keys used. pushed: the tasks that were put into the window, to be taken out again when they
+    can't be stored.
     """
 
     def __init__(self, submissions: Sequence[Submission]) -> None:
         self.submissions = submissions
         self.verdicts: tuple[Verdict, ...] = ()
-        self.inserts: dict[str, Insert] = {}
-        self.keys: list[KeyUse] = []
         self.accepted: list[NewTask] = []
+        self.placed: dict[str, Insert] = {}
+        self.later: list[int] = []
+        self.keys: list[KeyUse] = []
         self.pushed: list[str] = []
 
-    def place(self, now: int, next_rank: Callable[[], int]) -> Iterator[tuple[NewTask, ReadyTask | None]]:
-        """Give each accepted task its place; yields it as it is held in memory, or None if it is for later."""
-        for task in self.accepted:
-            if task.id in self.inserts:
+    def place(self, now: int, first_rank: int) -> Iterator[ReadyTask]:
+        """Give each accepted task its place; yields those that are ready, as they are held in memory."""
+        for rank, task in enumerate(self.accepted, first_rank):
+            id_, type_, context, priority, max_retries, backoff, timeout_ms, run_at, *_ = task
+            if id_ in self.placed:
                 continue
-            rank = next_rank()
-            lane = -task.priority
-            if task.run_at > now:
-                self.inserts[task.id] = Insert(task, TaskState.SCHEDULED, lane, rank)
-                yield task, None
+            if run_at > now:
+                self.placed[id_] = Insert(task, _SCHEDULED, -priority, rank)
+                self.later.append(run_at)
                 continue
-            self.inserts[task.id] = Insert(task, TaskState.AVAILABLE, lane, rank)
-            yield (
-                task,
-                ReadyTask(
-                    task.id,
-                    task.type,
-                    task.context,
-                    task.priority,
-                    lane,
-                    rank,
-                    0,
-                    0,
-                    0,
-                    task.max_retries,
-                    task.backoff,
-                    task.timeout_ms,
-                    "available",
-                    0,
-                ),
+            self.placed[id_] = Insert(task, _AVAILABLE, -priority, rank)
+            yield ReadyTask(
+                id_, type_, context, priority, -priority, rank, 0, 0, 0, max_retries, backoff, timeout_ms, _AVAILABLE, 0
             )
 
 

@@ -113,15 +113,16 @@ class Commands:
         for waiting in self._waiting:
             for task_id in waiting.outstanding & facts.cancelled:
                 waiting.changed.append(task_id)
-            for task_id in waiting.outstanding & facts.ended:
-                waiting.unchanged[task_id] = "ended"
-            waiting.outstanding -= facts.cancelled | facts.ended
+            for task_id in waiting.outstanding & facts.ended.keys():
+                waiting.unchanged[task_id] = facts.ended[task_id]
+            waiting.outstanding -= facts.cancelled | facts.ended.keys()
             if waiting.outstanding:
                 still.append(waiting)
                 continue
             reply: Any = TasksChanged(waiting.request_id, tuple(waiting.changed), waiting.unchanged)
             self._owner.outbox.append(Send(waiting.sender, reply))
         self._waiting = still
+        self._owner.outcomes.awaited = {task_id for waiting in still for task_id in waiting.outstanding}
 
     def _reclaim(self, task_id: str, now: Moment) -> tuple[Slot, int] | None:
         """Get a handed-out task back from its worker; else say where it runs (or may): its worker is to be killed."""

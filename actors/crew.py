@@ -47,11 +47,20 @@ class Doom(StrEnum):
 
 @dataclass(slots=True)
 class Flight:
-    """A task that a worker has. begun_at: wall clock of the worker; begun: this process's monotonic clock."""
+    """A task that a worker has, and what the store says of it now, which differs from `task` once it is handed out.
+
+    begun_at: wall clock of the worker; begun: this process's monotonic clock.
+    """
 
     task: ReadyTask
+    state: str
+    attempt: int
     begun_at: int | None = None
     begun: float | None = None
+
+    def as_stored(self) -> ReadyTask:
+        """Return the task as the store has it now."""
+        return self.task._replace(state=self.state, attempt=self.attempt)
 
 
 @dataclass(slots=True)
@@ -158,7 +167,8 @@ class Crew:
 
     def launch(self, slot: Slot, number: int, tasks: list[ReadyTask], now: float) -> Batch:
         """Note that this worker has this batch."""
-        batch = Batch(number, now, [task.id for task in tasks], {i: Flight(t) for i, t in enumerate(tasks)}, now)
+        flights = {index: Flight(task, task.state, task.attempt) for index, task in enumerate(tasks)}
+        batch = Batch(number, now, [task.id for task in tasks], flights, now)
         slot.batch, slot.state, slot.busy_since = batch, SlotState.BUSY, now
         for index, task in enumerate(tasks):
             self.places[task.id] = (slot.name, index)

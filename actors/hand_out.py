@@ -14,7 +14,6 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -24,6 +23,7 @@ MAX_BATCH = 256
 _RECORD = struct.Struct("<IQBBQI")
 """checksum of all that follows, batch number, index, mark, time in microseconds, length of the payload"""
 _CHECKSUM_SIZE = 4
+_HEAD_SIZE = _RECORD.size
 _FULL_DISK_RETRY_SECONDS = 0.1
 _LARGE_JOURNAL_BYTES = 1_000_000
 _FIFO_CAPACITY = 4_096
@@ -143,12 +143,8 @@ class JournalReader:
         size = os.fstat(self._fd).st_size - self._offset
         if size <= 0:
             return []
-        records = []
-        for record, end in _records(os.pread(self._fd, size, self._offset)):
-            records.append(record)
-            size = end
-        if records:
-            self._offset += size
+        records, end = _parse(os.pread(self._fd, size, self._offset))
+        self._offset += end
         return records
 
     def close(self) -> None:
@@ -164,16 +160,21 @@ def read_left_behind(path: Path, boot_id: str) -> list[Record] | None:
     head, _, rest = path.read_bytes().partition(b"\n")
     if not head.startswith(f"callboard journal 1 {boot_id} ".encode()):
         return None
-    return [record for record, _ in _records(rest)]
+    return _parse(rest)[0]
 
 
-def _records(content: bytes) -> Iterator[tuple[Record, int]]:
-    """Yield each whole, undamaged record and where it ends; stop at the first that is not."""
+def _parse(content: bytes) -> tuple[list[Record], int]:
+    """Return the whole, undamaged records and where they end; stops at the first that is not."""
+    records: list[Record] = []
     position, size = 0, len(content)
-    while position + _RECORD.size <= size:
-        checksum, number, index, mark, at, length = _RECORD.unpack_from(content, position)
-        end = position + _RECORD.size + length
-        if end > size or zlib.crc32(memoryview(content)[position + _CHECKSUM_SIZE : end]) != checksum:
-            return
-        yield Record(number, index, mark, at, content[position + _RECORD.size : end]), end
+    view = memoryview(content)
+    # One record takes some 2 microseconds, and each task has two: no calls in here that can be done without.
+    while position + _HEAD_SIZE <= size:
+        checksum, number, token, mark, at, length = _RECORD.unpack_from(content, position)
+        payload = position + _HEAD_SIZE
+        end = payload + length
+        if end > size or zlib.crc32(view[position + _CHECKSUM_SIZE : end]) != checksum:
+            break
+        records.append(Record(number, token, mark, at, content[payload:end]))
         position = end
+    return records, position

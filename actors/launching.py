@@ -11,6 +11,8 @@ from callboard.actors.store import HandOut, Insert, ReadyTask, TaskUpdate
 from callboard.actors.task import CLAIMED, TaskState
 from callboard.actors.window import Window
 
+_EXECUTING = str(TaskState.EXECUTING)
+
 
 @dataclass(slots=True)
 class Launch:
@@ -58,30 +60,6 @@ class Launcher:
             self._crew.launch(slot, self._last_number, tasks, mono)
         return launches
 
-    def stored(self, launches: list[Launch], inserts: dict[str, Insert], wall: int) -> list[TaskUpdate]:
-        """Say what the store must know of the tasks; those that are only being inserted are changed in `inserts`.
-
-        A task alone is stored as executing. In a batch a new task is stored as claimed, an older one stays as it is: the
-        hand-out's row names it.
-        """
-        updates = []
-        for launch in launches:
-            alone = len(launch.tasks) == 1
-            for flight in launch.flights.values():
-                task = flight.task
-                insert = inserts.get(task.id)
-                if insert is not None and alone:
-                    inserts[task.id] = insert._replace(state=TaskState.EXECUTING, attempt=1, started_at=wall)
-                    flight.task = task._replace(state=TaskState.EXECUTING, attempt=1)
-                elif insert is not None:
-                    inserts[task.id] = Insert(insert.task, CLAIMED, insert.lane, insert.rank)
-                    flight.task = task._replace(state=CLAIMED)
-                elif alone:
-                    update = begin(task, wall)
-                    updates.append(update)
-                    flight.task = task._replace(state=update.state, attempt=update.attempt)
-        return updates
-
     def undo(self, launches: list[Launch]) -> None:
         """Put everything back as it was before `choose`."""
         for launch in launches:
@@ -105,13 +83,41 @@ class Launcher:
         return tasks
 
 
+def rows_of(launches: list[Launch], arrived: dict[str, Insert], wall: int) -> tuple[list[Insert], list[TaskUpdate]]:
+    """Say what the store must know of the tasks: the new ones (`arrived`) and those that change by being handed out.
+
+    A task alone is stored as executing. In a batch a new task is stored as claimed, an older one stays as it is: the
+    hand-out's row names it.
+    """
+    inserts = dict(arrived)
+    updates = []
+    for launch in launches:
+        alone = len(launch.tasks) == 1
+        for flight in launch.flights.values():
+            insert = arrived.get(flight.task.id)
+            if insert is not None:
+                if alone:
+                    flight.state, flight.attempt = _EXECUTING, 1
+                    row = Insert(insert.task, _EXECUTING, insert.lane, insert.rank, 1, wall)
+                else:
+                    flight.state = CLAIMED
+                    row = Insert(insert.task, CLAIMED, insert.lane, insert.rank)
+                inserts[flight.task.id] = row
+            elif alone:
+                update = begin(flight.task, wall)
+                updates.append(update)
+                flight.state, flight.attempt = update.state, update.attempt
+    return list(inserts.values()), updates
+
+
 def put_tokens(launch: Launch) -> Run:
     """Let the worker begin: offer its tokens and return the message that brings the tasks. Only after the commit."""
     launch.slot.journal.begin_anew()
     launch.slot.tokens.put(bytes(range(len(launch.tasks))))
-    return Run(launch.number, tuple(_to_run(flight.task) for flight in launch.flights.values()))
+    return Run(launch.number, tuple(_to_run(flight) for flight in launch.flights.values()))
 
 
-def _to_run(task: ReadyTask) -> RunTask:
-    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+def _to_run(flight: Flight) -> RunTask:
+    task = flight.task
+    attempt = flight.attempt if flight.state == _EXECUTING else flight.attempt + 1
     return RunTask(task.id, task.type, task.context, attempt, task.max_retries, task.timeout_ms)

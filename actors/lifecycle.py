@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 from callboard.actors.options import Backoff, BackoffStrategy
-from callboard.actors.store import Completion, ReadyTask, TaskUpdate
+from callboard.actors.store import ReadyTask, TaskUpdate
 from callboard.actors.task import ENDED_STATES, AttemptError, ErrorKind, TaskState
 
 MAX_INTERRUPTIONS = 10
@@ -37,12 +37,6 @@ class Transition:
     error: AttemptError | None = None
 
 
-def complete(task: ReadyTask, number: int, started_at: int, finished_at: int, result: str) -> Completion:
-    """Decide for an attempt that ended well; `result` is JSON text, `number` the hand-out that it belongs to."""
-    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
-    return Completion(task.id, task.state, attempt, started_at, finished_at, result, number)
-
-
 def begin(task: ReadyTask, started_at: int) -> TaskUpdate:
     """Decide for a task that is known to run: it is stored as executing, its attempt counted."""
     return _update(task, TaskState.EXECUTING, attempt=task.attempt + 1, started_at=started_at)
@@ -59,8 +53,11 @@ def give_back(task: ReadyTask) -> TaskUpdate | None:
     return _update(task, TaskState.AVAILABLE, attempt=attempt)
 
 
-def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random) -> Transition:
-    """Decide for a failed attempt: interrupted (uncharged), retryable, available at once (no backoff), or dead."""
+def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random, *, unwanted: bool = False) -> Transition:
+    """Decide for a failed attempt: interrupted (uncharged), retryable, or dead.
+
+    unwanted: its cancellation was under way, so what would be retried is cancelled.
+    """
     attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
     charged = failure.kind is not ErrorKind.INTERRUPTED or task.interruptions >= MAX_INTERRUPTIONS
     error = AttemptError(
@@ -80,6 +77,8 @@ def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random) -> T
     failures = task.failures + 1
     if failure.discard or failures > task.max_retries:
         state, run_at, finished_at = TaskState.DEAD, failure.finished_at, failure.finished_at
+    elif unwanted:
+        state, run_at, finished_at = TaskState.CANCELLED, failure.finished_at, failure.finished_at
     else:
         delay_ms = read_backoff(task.backoff).delay_ms(failures, rng)
         # Even without a wait it goes through `retryable`: when due it joins the back of its own priority.

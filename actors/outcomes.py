@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.hand_out import Mark, Record
-from callboard.actors.lifecycle import Failed, begin, cancel, complete, fail, give_back
+from callboard.actors.lifecycle import Failed, begin, cancel, fail, give_back
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
-from callboard.actors.store import Change, ReadyTask, TaskUpdate
+from callboard.actors.store import Change, Completion, ReadyTask, TaskUpdate
 from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window
 
@@ -24,9 +24,8 @@ class Facts:
     change: Change = field(default_factory=Change)
     dead: list[DeadTask] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
-    """Tasks that ended otherwise while somebody waited for their cancellation."""
-    completed: int = 0
+    ended: dict[str, str] = field(default_factory=dict)
+    """What became of attempts that ended otherwise: a task's state, for those who wait for its cancellation."""
     failed: int = 0
 
 
@@ -40,16 +39,19 @@ class Outcomes:
         self._run_times = run_times
         self._rng = rng
         self.facts = Facts()
+        self.awaited: set[str] = set()
+        """Tasks of which somebody waits to hear that they have ended."""
 
     def sweep(self, slot: Slot, now: Moment) -> None:
         """Read what this worker has written since the last time."""
         batch = slot.batch
         if batch is None:
             return
+        ran: dict[str, tuple[int, int]] = {}
         for record in slot.journal.read():
-            if record.number != batch.number or record.token not in batch.flights:
+            flight = batch.flights.get(record.token)
+            if flight is None or record.number != batch.number:
                 continue
-            flight = batch.flights[record.token]
             batch.last_sign = now.mono
             if record.mark == Mark.BEGUN:
                 batch.began = True
@@ -59,7 +61,13 @@ class Outcomes:
             else:
                 self._crew.land(slot, record.token)
                 slot.tasks_done += 1
-                self.ended(flight.task, record, flight.begun_at or record.at)
+                unwanted = slot.doom is Doom.CANCEL and slot.doomed_index == record.token
+                started_at = flight.begun_at or record.at
+                count, total = ran.get(flight.task.type, (0, 0))
+                ran[flight.task.type] = (count + 1, total + record.at - started_at)
+                self.ended(flight, record, started_at, unwanted=unwanted)
+        for type_, (count, total) in ran.items():
+            self._run_times.ran(type_, total / count)
 
     def take_back(self, slot: Slot) -> None:
         """Take from a worker what it has not begun; its stored hand-out is cut to the rest."""
@@ -72,17 +80,18 @@ class Outcomes:
             flight = self._crew.land(slot, index)
             if flight is not None:
                 batch.ids[index] = ""
-                self.release(flight.task)
+                self.release(flight.as_stored())
         if indices:
             self.facts.change.hand_outs.append(batch.row(slot.name))
 
     def mark_running(self, slot: Slot) -> None:
         """Have the store say `executing` for a task that has been running for a while."""
         running = slot.batch.running() if slot.batch is not None else None
-        if running is not None and running[1].task.state != TaskState.EXECUTING:
-            update = begin(running[1].task, running[1].begun_at or 0)
+        if running is not None and running[1].state != TaskState.EXECUTING:
+            flight = running[1]
+            update = begin(flight.as_stored(), flight.begun_at or 0)
             self._write(update)
-            running[1].task = _as_stored(running[1].task, update)
+            flight.state, flight.attempt = update.state, update.attempt
 
     def reported(self, slot: Slot) -> None:
         """Note that the worker's batch is over: what is neither ended nor taken back was never begun."""
@@ -92,7 +101,7 @@ class Outcomes:
         for index in list(batch.flights):
             flight = self._crew.land(slot, index)
             if flight is not None:
-                self.release(flight.task)
+                self.release(flight.as_stored())
         self.facts.change.hand_outs_ended.append(batch.number)
         slot.batch = None
 
@@ -131,27 +140,34 @@ class Outcomes:
         self.facts.cancelled.add(task.id)
         return True
 
-    def ended(self, task: ReadyTask, record: Record, started_at: int) -> None:
+    def ended(self, flight: Flight, record: Record, started_at: int, *, unwanted: bool = False) -> None:
         """Apply the record of an end, good or bad, of the attempt that began then."""
-        self._run_times.ran(task.type, record.at - started_at)
-        self.facts.ended.add(task.id)
         if record.mark == Mark.COMPLETED:
-            self.facts.completed += 1
+            task_id = flight.task.id
+            attempt = flight.attempt if flight.state == TaskState.EXECUTING else flight.attempt + 1
             result = record.payload.decode()
-            self.facts.change.completions.append(complete(task, record.number, started_at, record.at, result))
+            self.facts.change.completions.append(
+                Completion(task_id, flight.state, attempt, started_at, record.at, result, record.number)
+            )
+            if task_id in self.awaited:
+                self.facts.ended[task_id] = TaskState.COMPLETED
             return
         said = json.loads(record.payload)
         kind, trace, discard = ErrorKind(said["kind"]), said["traceback"], said["discard"]
         failure = Failed(kind, said["message"], started_at, record.at, traceback=trace, discard=discard)
-        self.failed(task, record.number, failure)
+        self.failed(flight.as_stored(), record.number, failure, unwanted=unwanted)
 
-    def failed(self, task: ReadyTask, number: int, failure: Failed) -> None:
-        """Apply a failure: the task waits for its retry, goes back, or dies."""
-        transition = fail(task, number, failure, self._rng)
+    def failed(self, task: ReadyTask, number: int, failure: Failed, *, unwanted: bool = False) -> None:
+        """Apply a failure: the task waits for its retry, goes back, dies, or is cancelled (`unwanted`)."""
+        transition = fail(task, number, failure, self._rng, unwanted=unwanted)
         update = transition.update
         self._write(update)
         if transition.error is not None and transition.error.charged:
             self.facts.failed += 1
+        if update.state == TaskState.CANCELLED:
+            self.facts.cancelled.add(task.id)
+            return
+        self.facts.ended[task.id] = update.state
         if update.state == TaskState.AVAILABLE:
             self._window.push(_as_stored(task, update))
         elif update.state == TaskState.DEAD:
@@ -164,9 +180,8 @@ class Outcomes:
         number = slot.batch.number
         started_at = flight.begun_at or now.wall
         if slot.doom is Doom.CANCEL:
-            self.cancel(flight.task, now, None if flight.begun_at is None else number, flight.begun_at)
+            self.cancel(flight.as_stored(), now, None if flight.begun_at is None else number, flight.begun_at)
             return
-        self.facts.ended.add(flight.task.id)
         if slot.doom is Doom.TIMEOUT:
             message = f"killed: it ran longer than its timeout of {flight.task.timeout_ms} ms"
             failure = Failed(ErrorKind.TIMEOUT, message, started_at, now.wall)
@@ -176,7 +191,7 @@ class Outcomes:
             how = f"signal {exit_name}" if isinstance(exit_name, str) else f"exit code {exit_name}"
             message = f"the worker process died of {how}" if exit_name is not None else "the worker process died"
             failure = Failed(ErrorKind.CRASH, message, started_at, now.wall, traceback=trace, exit=exit_name)
-        self.failed(flight.task, number, failure)
+        self.failed(flight.as_stored(), number, failure)
 
     def _write(self, update: TaskUpdate) -> None:
         self.facts.change.updates.append(update)

@@ -19,8 +19,13 @@ class Places:
 
     def next_rank(self, now: Moment) -> int:
         """Return the next rank: ranks only rise, so a clock that steps back breaks no order."""
-        self._last_rank = max(now.wall, self._last_rank + 1)
-        return self._last_rank
+        return self.take_ranks(1, now)
+
+    def take_ranks(self, count: int, now: Moment) -> int:
+        """Take so many ranks, one after another, and return the first."""
+        first = max(now.wall, self._last_rank + 1)
+        self._last_rank = first + count - 1
+        return first
 
     def note(self, run_at: int) -> None:
         """Take note that a task will be due then."""

@@ -17,7 +17,7 @@ from callboard.actors import processes
 from callboard.actors.base import Child, handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
-from callboard.actors.errors import StoreUnavailable, Superseded
+from callboard.actors.errors import StaleChange, StoreUnavailable, Superseded
 from callboard.actors.hiring import Hiring
 from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.inheritance import close_inherited
@@ -111,7 +111,8 @@ class QueueActor(QueueControls):
 
     def handler_failed(self, message: Any, sender: ActorAddress, error: BaseException) -> None:
         """Refuse the request that could not be done; an owner that was replaced ends itself."""
-        if isinstance(error, Superseded):
+        if isinstance(error, Superseded | StaleChange):
+            # Replaced, or what it remembers is not what the store says: a successor starts from the store.
             os._exit(1)
         reason = RefusalReason.STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else RefusalReason.FAILED
         request_id = getattr(message, "request_id", None)

@@ -15,7 +15,7 @@ from thespian.actors import ActorAddress
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
-from callboard.actors.launching import Launch, Launcher, put_tokens
+from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
 from callboard.actors.messages import DeadTask, Submission, Verdict
 from callboard.actors.outcomes import Facts, Outcomes
 from callboard.actors.places import Places
@@ -210,7 +210,7 @@ class QueueOwner:
         self.trouble, self._store_failures = "", 0
         self._stored(self.outcomes.facts, now)
         if arrivals is not None:
-            self.rates.add("submitted", len(arrivals.inserts), now.mono)
+            self.rates.add("submitted", len(arrivals.placed), now.mono)
         for launch in launches:
             assert launch.slot.address is not None
             self.outbox.append(Send(launch.slot.address, put_tokens(launch)))
@@ -277,21 +277,22 @@ class QueueOwner:
             waiting = sum(counts[s] for s in (TaskState.AVAILABLE, TaskState.SCHEDULED, TaskState.RETRYABLE))
             room = self.settings.max_length - waiting
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
-        for task, ready in arrivals.place(now.wall, lambda: self.places.next_rank(now)):
-            if ready is None:
-                self.places.note(task.run_at)
-            elif task.id not in self.window and task.id not in self.crew.places:
-                # One that is here already came before; the store will say so.
-                self.window.push(ready)
+        first_rank = self.places.take_ranks(len(arrivals.accepted), now)
+        for task in arrivals.place(now.wall, first_rank):
+            # One that is here already came before; the store will say so.
+            if task.id not in self.window and task.id not in self.crew.places:
+                self.window.push(task)
                 arrivals.pushed.append(task.id)
+        for run_at in arrivals.later:
+            self.places.note(run_at)
 
     def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
         """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
         facts = self.outcomes.facts.change
-        inserts = arrivals.inserts if arrivals is not None else {}
-        updates = self._launcher.stored(launches, inserts, now.wall)
+        arrived = arrivals.placed if arrivals is not None else {}
+        inserts, updates = rows_of(launches, arrived, now.wall)
         return Change(
-            inserts=list(inserts.values()),
+            inserts=inserts,
             updates=facts.updates + updates,
             completions=facts.completions,
             hand_outs=facts.hand_outs + [launch.row() for launch in launches],
@@ -316,7 +317,7 @@ class QueueOwner:
 
     def _stored(self, facts: Facts, now: Moment) -> None:
         """Go on after a commit: the facts are history."""
-        self.rates.add("completed", facts.completed, now.mono)
+        self.rates.add("completed", len(facts.change.completions), now.mono)
         self.rates.add("failed", facts.failed, now.mono)
         self.dead = (self.dead + facts.dead)[-MAX_DEATHS_HELD:]
         for update in facts.change.updates:

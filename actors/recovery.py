@@ -7,7 +7,7 @@ believed, and what the store calls executing is taken for interrupted.
 
 from collections.abc import Mapping, Sequence
 
-from callboard.actors.crew import Moment
+from callboard.actors.crew import Flight, Moment
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed
 from callboard.actors.outcomes import Outcomes
@@ -40,7 +40,7 @@ def _settle(
     begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
     end = next((record for record in records if record.mark != Mark.BEGUN), None)
     if end is not None:
-        outcomes.ended(task, end, end.at if begun is None else begun)
+        outcomes.ended(Flight(task, task.state, task.attempt), end, end.at if begun is None else begun)
     elif begun is not None or (task.state == TaskState.EXECUTING and not believed):
         message = "Callboard itself was stopped or died while the task ran"
         outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))

@@ -20,8 +20,8 @@ class RunTimes:
         self._mean: dict[str, float] = {}
         self._cautious_until: dict[str, int] = {}
 
-    def ran(self, type_: str, microseconds: int) -> None:
-        """Take note of one run."""
+    def ran(self, type_: str, microseconds: float) -> None:
+        """Take note of the run time of one task, or of the mean of some."""
         mean = self._mean.get(type_)
         self._mean[type_] = microseconds if mean is None else mean + _WEIGHT * (microseconds - mean)
 

@@ -12,7 +12,9 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
+from typing import Final, Never
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -27,6 +29,8 @@ from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
 from callboard.actors.task import ErrorKind
 from callboard.actors.worker_files import WorkerFiles
 from callboard.conf.logging import configure_logging
+
+CANNOT_TELL_EXIT_CODE: Final = 71
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +53,12 @@ class WorkerActor(CallboardActor):
         close_inherited(Path(message.data_dir))
         _let_signals_act()
         self._start = message
+        self._pid = os.getpid()
         self._data_dir = Path(message.data_dir)
         self._tokens = Tokens(Path(message.tokens))
         self._journal = JournalWriter(Path(message.journal))
-        self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace.open("w")
-        faulthandler.enable(self._trace)
+        self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace
+        faulthandler.enable(self._trace.open("w"))
         settings = message.settings
         if "" not in sys.path:
             # As with `python -m`: a team's modules stand in the folder from which the server was started.
@@ -75,13 +80,31 @@ class WorkerActor(CallboardActor):
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
         """Run the batch's tasks as long as there are tokens for them."""
-        number, tasks, journal = message.number, message.tasks, self._journal
+        try:
+            self._run_all(message.number, message.tasks)
+        except BaseException as error:  # noqa: BLE001 - see there
+            self._end_untold(error)
+        self.send(sender, Report(self._start.worker, message.number))
+
+    def _run_all(self, number: int, tasks: tuple[RunTask, ...]) -> None:
+        journal = self._journal
         while (index := self._tokens.take()) is not None:
             journal.write(number, index, Mark.BEGUN, time.time_ns() // 1_000)
             outcome = self._attempt(tasks[index])
             mark = Mark.COMPLETED if outcome.completed else Mark.FAILED
             journal.write(number, index, mark, time.time_ns() // 1_000, outcome.payload)
-        self.send(sender, Report(self._start.worker, number))
+            if outcome.spent:
+                os._exit(0)  # nothing runs here: the queue takes the rest back and charges nobody
+
+    def _end_untold(self, error: BaseException) -> Never:
+        """End this process, which can't tell any more what happens in it: a task has closed its files or taken all memory.
+
+        The queue finds the reason where a crash leaves its stack.
+        """
+        try:
+            self._trace.write_text("".join(traceback.format_exception(error)))
+        finally:
+            os._exit(CANNOT_TELL_EXIT_CODE)
 
     def _attempt(self, task: RunTask) -> AttemptOutcome:
         runner = self._runners.get(task.type)
@@ -103,6 +126,9 @@ class WorkerActor(CallboardActor):
                 start.samples,
             )
         )
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the task has forked came back as well: there must not be two of this worker
+        signal.alarm(0)  # one that the task has left would kill the next
         left = kill_leftovers()
         if left and outcome.completed:
             text = f"it left a subprocess running, which was killed: {', '.join(left)}"
@@ -112,6 +138,7 @@ class WorkerActor(CallboardActor):
 
 def _let_signals_act() -> None:
     """Undo thespian's handlers: a task's own alarms, children and faults are to act as in any process."""
+    faulthandler.disable()  # or enabling it again would not take its signals back
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,10 +16,14 @@ MAX_RESULT_BYTES = 1_000_000
 
 
 class AttemptOutcome(NamedTuple):
-    """How an attempt ended, ready for the journal: the result as JSON text, or the failure as a JSON object."""
+    """How an attempt ended, ready for the journal: the result as JSON text, or the failure as a JSON object.
+
+    spent: the process has no memory left and is to run nothing more: what was leaked would fail the next task.
+    """
 
     completed: bool
     payload: bytes
+    spent: bool = False
 
 
 _NOTHING = AttemptOutcome(completed=True, payload=b"null")
@@ -40,6 +44,9 @@ class CallRunner:
             if inspect.isawaitable(value):
                 value = self._wait_for(value)
             return self._judge(value)
+        except MemoryError as error:
+            said = f"{_say(error)} (see the queue's max_memory)"
+            return failure(ErrorKind.ERROR, said, _trace(error))._replace(spent=True)
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the actor, which would run it again
             return failure(ErrorKind.ERROR, _say(error), _trace(error))
 

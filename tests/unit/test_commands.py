@@ -128,9 +128,22 @@ def test_a_task_that_is_quicker_than_its_cancellation_stays_completed(stage: Sta
     worker.complete(stage.wall)
     stage.lose(worker)
     stage.turn()
-    assert reply(stage).changed == ()
-    assert list(reply(stage).unchanged) == [task.id]
+    assert reply(stage) == TasksChanged("r", (), {task.id: "completed"})
     assert stage.states(task) == ["completed"]
+
+
+def test_a_task_that_fails_before_its_cancellation_kills_it_is_not_retried(stage: Stage) -> None:
+    task, last = new_task(), new_task(max_retries=0)
+    for each, state in ((task, "cancelled"), (last, "dead")):
+        worker = started(stage, each)
+        cancel(stage, each)
+        worker.fail(stage.wall)
+        stage.lose(worker)
+        stage.staff()
+        assert stage.states(each) == [state]
+        assert len(stage.task(each.id).errors) == 1
+    answers = [message for _, message in stage.replies]
+    assert answers == [TasksChanged("r", (task.id,), {}), TasksChanged("r", (), {last.id: "dead"})]
 
 
 def test_a_cancellation_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
