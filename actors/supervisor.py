@@ -133,6 +133,8 @@ class _Supervisor:
     def _stop(self, generation: Generation, signals: int) -> int:
         """Let the server end within its grace; a second signal, or time running out, ends it at once."""
         generation.tell_server_to_stop()
+        # Else the kernel would go on accepting connections for the whole grace, which nobody will ever answer.
+        self._listener.close()
         deadline = time.monotonic() + self._serving.grace_seconds + STOP_MARGIN_SECONDS
         while generation.server_is_alive():
             remaining = deadline - time.monotonic()
