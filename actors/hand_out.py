@@ -22,6 +22,7 @@ MAX_BATCH = 256
 """One byte an index."""
 _RECORD = struct.Struct("<IQBBQI")
 """checksum of all that follows, batch number, index, mark, time in microseconds, length of the payload"""
+_BODY = struct.Struct("<QBBQI")
 _CHECKSUM_SIZE = 4
 _HEAD_SIZE = _RECORD.size
 _FULL_DISK_RETRY_SECONDS = 0.1
@@ -91,29 +92,33 @@ def _head(boot_id: str, incarnation: int) -> bytes:
     return f"callboard journal 1 {boot_id} {incarnation}\n".encode()
 
 
+def record(number: int, token: int, mark: Mark, at: int, payload: bytes = b"") -> bytes:
+    """Write one record; see `Record` for its fields."""
+    body = _BODY.pack(number, token, mark, at, len(payload)) + payload
+    return zlib.crc32(body).to_bytes(_CHECKSUM_SIZE, "little") + body
+
+
 class JournalWriter:
     """The worker's end."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
-    def write(self, number: int, index: int, mark: Mark, at: int, payload: bytes = b"") -> None:
-        """Append one record, in one write: a process killed meanwhile leaves it whole or torn, never mixed."""
-        body = _RECORD.pack(0, number, index, mark, at, len(payload))[_CHECKSUM_SIZE:] + payload
-        record = zlib.crc32(body).to_bytes(_CHECKSUM_SIZE, "little") + body
-        while not self._append(record):
+    def write(self, records: bytes) -> None:
+        """Append these records in one write: a process killed meanwhile leaves them whole or torn, never mixed."""
+        while not self._append(records):
             # The disk is full. What happened can't be told yet, so this worker waits; the Queue sees to the rest.
             time.sleep(_FULL_DISK_RETRY_SECONDS)
 
-    def _append(self, record: bytes) -> bool:
+    def _append(self, records: bytes) -> bool:
         """Append all of it, or nothing and return False when there is no space."""
         try:
-            written = os.write(self._fd, record)
+            written = os.write(self._fd, records)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 return False
             raise
-        if written == len(record):
+        if written == len(records):
             return True
         os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
         return False

@@ -20,7 +20,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 
 from callboard.actors import processes
 from callboard.actors.base import CallboardActor, handles
-from callboard.actors.hand_out import JournalWriter, Mark, Tokens
+from callboard.actors.hand_out import JournalWriter, Mark, Tokens, record
 from callboard.actors.handlers import TaskContext, load_handler
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.leftovers import kill_leftovers
@@ -87,14 +87,18 @@ class WorkerActor(CallboardActor):
         self.send(sender, Report(self._start.worker, message.number))
 
     def _run_all(self, number: int, tasks: tuple[RunTask, ...]) -> None:
-        journal = self._journal
-        while (index := self._tokens.take()) is not None:
-            journal.write(number, index, Mark.BEGUN, time.time_ns() // 1_000)
-            outcome = self._attempt(tasks[index])
+        ended = b""
+        while (token := self._tokens.take()) is not None:
+            # The end of one task and the beginning of the next go into one write.
+            self._journal.write(ended + record(number, token, Mark.BEGUN, time.time_ns() // 1_000))
+            outcome = self._attempt(tasks[token])
             mark = Mark.COMPLETED if outcome.completed else Mark.FAILED
-            journal.write(number, index, mark, time.time_ns() // 1_000, outcome.payload)
+            ended = record(number, token, mark, time.time_ns() // 1_000, outcome.payload)
             if outcome.spent:
+                self._journal.write(ended)
                 os._exit(0)  # nothing runs here: the queue takes the rest back and charges nobody
+        if ended:
+            self._journal.write(ended)
 
     def _end_untold(self, error: BaseException) -> Never:
         """End this process, which can't tell any more what happens in it: a task has closed its files or taken all memory.

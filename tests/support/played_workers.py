@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from callboard.actors.hand_out import JournalWriter, Mark, Tokens
+from callboard.actors.hand_out import JournalWriter, Mark, Tokens, record
 from callboard.actors.messages import Report, Run, RunTask, StartWorker
 from callboard.actors.runners.call import failure
 from callboard.actors.task import ErrorKind
@@ -51,7 +51,7 @@ class PlayedWorker:
     def begin(self, at: int) -> RunTask:
         assert self.run is not None
         assert self.held is not None
-        self._journal.write(self.run.number, self.held, Mark.BEGUN, at)
+        self._journal.write(record(self.run.number, self.held, Mark.BEGUN, at))
         self.running, self.held = self.held, None
         return self.run.tasks[self.running]
 
@@ -81,5 +81,5 @@ class PlayedWorker:
     def _end(self, mark: Mark, at: int, payload: bytes) -> None:
         assert self.run is not None
         assert self.running is not None
-        self._journal.write(self.run.number, self.running, mark, at, payload)
+        self._journal.write(record(self.run.number, self.running, mark, at, payload))
         self.running = None
