@@ -12,7 +12,8 @@ from callboard.actors.task import ErrorKind
 class PlayedWorker:
     """Between any two of its steps the test can look, let time pass, or let it die.
 
-    held: the token that was taken for a task that has not begun. running: the index of the task that runs.
+    held: the token that was taken for a task that has not begun. running: the token of the task that runs, or whose end
+    is not written yet.
     """
 
     def __init__(self, start: StartWorker) -> None:
@@ -22,6 +23,8 @@ class PlayedWorker:
         self.run: Run | None = None
         self.held: int | None = None
         self.running: int | None = None
+        self.unwritten = b""
+        """The record of an end that goes into one write with what comes next."""
         self.bell: Report | None = None
         """What it last told its Queue, until that has been delivered."""
 
@@ -31,35 +34,39 @@ class PlayedWorker:
         assert self.bell is None
         self.run = run
 
-    @property
-    def task(self) -> RunTask | None:
-        """The task that runs, or that a token was taken for."""
-        index = self.running if self.held is None else self.held
-        return None if index is None or self.run is None else self.run.tasks[index]
+    def task(self, token: int | None) -> RunTask:
+        assert self.run is not None
+        assert token is not None
+        return self.run.tasks[token]
 
     def take(self) -> bool:
         """Take a token; False when there is none: then the batch is over and the bell rings."""
         assert self.run is not None
-        assert self.held is self.running is None
+        assert self.held is None
+        assert self.running is None or self.unwritten
         self.held = self._tokens.take()
         if self.held is None:
+            self._write()
             self.bell = Report(self.name, self.run.number)
             self.run = None
             return False
         return True
 
     def begin(self, at: int) -> RunTask:
+        """Begin the task whose token was taken; the end of the last one is written with it."""
         assert self.run is not None
         assert self.held is not None
-        self._journal.write(record(self.run.number, self.held, Mark.BEGUN, at))
+        self._write(record(self.run.number, self.held, Mark.BEGUN, at))
         self.running, self.held = self.held, None
         return self.run.tasks[self.running]
 
-    def complete(self, at: int, result: object = None) -> None:
-        self._end(Mark.COMPLETED, at, json.dumps(result).encode())
+    def complete(self, at: int, result: object = None, *, told: bool = True) -> None:
+        """End the running task well; `told`: write that at once, else with the next beginning or at the batch's end."""
+        self._end(Mark.COMPLETED, at, json.dumps(result).encode(), told=told)
 
-    def fail(self, at: int, message: str = "no", *, discard: bool = False) -> None:
-        self._end(Mark.FAILED, at, failure(ErrorKind.ERROR, message, discard=discard).payload)
+    def fail(self, at: int, message: str = "no", *, discard: bool = False, told: bool = True) -> None:
+        """Let the running task fail."""
+        self._end(Mark.FAILED, at, failure(ErrorKind.ERROR, message, discard=discard).payload, told=told)
 
     def do_all(self, at: int) -> None:
         """Do what is left of the batch, all of it well, and ring the bell."""
@@ -68,8 +75,8 @@ class PlayedWorker:
         while True:
             if self.held is not None:
                 self.begin(at)
-            if self.running is not None:
-                self.complete(at)
+            if self.running is not None and not self.unwritten:
+                self.complete(at, told=False)
             if not self.take():
                 return
 
@@ -78,8 +85,17 @@ class PlayedWorker:
         self._tokens.close()
         self._journal.close()
 
-    def _end(self, mark: Mark, at: int, payload: bytes) -> None:
+    def _end(self, mark: Mark, at: int, payload: bytes, *, told: bool) -> None:
         assert self.run is not None
         assert self.running is not None
-        self._journal.write(record(self.run.number, self.running, mark, at, payload))
-        self.running = None
+        assert not self.unwritten
+        self.unwritten = record(self.run.number, self.running, mark, at, payload)
+        if told:
+            self._write()
+
+    def _write(self, more: bytes = b"") -> None:
+        if self.unwritten:
+            self.running = None
+        if self.unwritten or more:
+            self._journal.write(self.unwritten + more)
+        self.unwritten = b""
