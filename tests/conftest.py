@@ -1,6 +1,7 @@
 """Give every test the same quiet surroundings."""
 
 import os
+import signal
 
 import pytest
 
@@ -8,8 +9,11 @@ from tests.support import killed_coverage
 
 
 def pytest_sessionstart() -> None:
-    """Keep the coverage data of processes that tests kill."""
+    """Keep the coverage data of processes that tests kill, and have SIGINT act in all that tests start."""
     killed_coverage.arrange()
+    # A shell starts its background jobs with SIGINT ignored; they and all that they start would stay deaf to it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
