@@ -243,7 +243,8 @@ def _alive(pids: Callable[[], list[int | None]], count: int) -> list[Ident]:
         alive = [ident for ident in found if ident is not None and processes.is_alive(ident)]
         return alive if len(alive) == count else None
 
-    answer = eventually(look, within=30)
+    # Less than a worker's start_timeout: one whose death nobody has noticed must not be found by that alone.
+    answer = eventually(look, within=20)
     assert answer is not None
     return answer
 
