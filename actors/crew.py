@@ -101,7 +101,8 @@ class Slot:
     address: ActorAddress | None = None
     batch: Batch | None = None
     doom: Doom | None = None
-    doomed_index: int | None = None
+    fates: dict[int, Doom] = field(default_factory=dict)
+    """Why it is killed, by the task that it is killed for; whatever else runs there by then is interrupted."""
     tasks_done: int = 0
     retiring: bool = False
     """To be stopped as soon as it has nothing to do (scale-down)."""

@@ -61,7 +61,7 @@ class Outcomes:
             else:
                 self._crew.land(slot, record.token)
                 slot.tasks_done += 1
-                unwanted = slot.doom is Doom.CANCEL and slot.doomed_index == record.token
+                unwanted = slot.fates.get(record.token) is Doom.CANCEL
                 started_at = flight.begun_at or record.at
                 count, total = ran.get(flight.task.type, (0, 0))
                 ran[flight.task.type] = (count + 1, total + record.at - started_at)
@@ -111,15 +111,14 @@ class Outcomes:
         batch = slot.batch
         if batch is None:
             return
-        running = batch.running()
-        index, flight = running if running is not None else (slot.doomed_index, None)
-        if flight is None and index is not None and slot.doom is Doom.CANCEL:
-            # It had taken the token and not begun: nothing ran, yet somebody wants it cancelled.
-            flight = batch.flights.get(index)
-        if flight is not None and index is not None:
-            self._crew.land(slot, index)
-            self._run_times.crashed({flight.task.type}, now.wall)
-            self._fell(slot, flight, now, exit_name, trace)
+        for index, flight in list(batch.flights.items()):
+            # The task that it was to die for may have ended just before, and another may have begun.
+            doom = slot.fates.get(index, Doom.INTERRUPT) if slot.doom is not None else None
+            # One whose token was taken and that has not begun goes back, unless somebody wants it cancelled.
+            if flight.begun_at is not None or doom is Doom.CANCEL:
+                self._crew.land(slot, index)
+                self._run_times.crashed({flight.task.type}, now.wall)
+                self._fell(batch.number, flight, doom, now, exit_name=exit_name, trace=trace)
         self.reported(slot)
 
     def release(self, task: ReadyTask) -> None:
@@ -174,18 +173,25 @@ class Outcomes:
             at = failure.finished_at
             self.facts.dead.append(DeadTask(task.id, self._queue, at, failure.kind, failure.message))
 
-    def _fell(self, slot: Slot, flight: Flight, now: Moment, exit_name: str | int | None, trace: str | None) -> None:
+    def _fell(
+        self,
+        number: int,
+        flight: Flight,
+        doom: Doom | None,
+        now: Moment,
+        *,
+        exit_name: str | int | None,
+        trace: str | None,
+    ) -> None:
         """Decide for the task that ran in a worker that died, by why it died."""
-        assert slot.batch is not None
-        number = slot.batch.number
         started_at = flight.begun_at or now.wall
-        if slot.doom is Doom.CANCEL:
+        if doom is Doom.CANCEL:
             self.cancel(flight.as_stored(), now, None if flight.begun_at is None else number, flight.begun_at)
             return
-        if slot.doom is Doom.TIMEOUT:
+        if doom is Doom.TIMEOUT:
             message = f"killed: it ran longer than its timeout of {flight.task.timeout_ms} ms"
             failure = Failed(ErrorKind.TIMEOUT, message, started_at, now.wall)
-        elif slot.doom is Doom.INTERRUPT:
+        elif doom is Doom.INTERRUPT:
             failure = Failed(ErrorKind.INTERRUPTED, "its worker was stopped", started_at, now.wall)
         else:
             how = f"signal {exit_name}" if isinstance(exit_name, str) else f"exit code {exit_name}"

@@ -156,12 +156,11 @@ class QueueOwner:
 
     def doom(self, slot: Slot, doom: Doom, index: int | None = None) -> None:
         """Have a worker killed; what becomes of its running task follows from `doom`."""
+        if index is not None:
+            slot.fates[index] = doom
         if slot.state is SlotState.DYING:
-            if doom is Doom.CANCEL:
-                # It dies for another reason, but its task is not to come back, and somebody waits to hear that.
-                slot.doom, slot.doomed_index = doom, index
             return
-        slot.state, slot.doom, slot.doomed_index = SlotState.DYING, doom, index
+        slot.state, slot.doom = SlotState.DYING, doom
         self.outbox.append(Kill(slot.name))
 
     def set_paused(self, now: Moment, *, paused: bool) -> None:

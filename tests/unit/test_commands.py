@@ -193,6 +193,40 @@ def test_a_cancellation_is_answered_though_the_worker_was_dying_already(stage: S
     assert stage.killed == [worker.name]
 
 
+@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)])
+def test_only_what_was_to_be_cancelled_is_though_its_worker_was_between_two_tasks(
+    stage: Stage, wanted: tuple[int, ...]
+) -> None:
+    stage.submit(new_task())
+    stage.do_all(stage.worker)  # the type is known to be quick, so tasks go out in batches
+    tasks = [new_task(), new_task()]
+    worker = started(stage, *tasks)
+    worker.complete(stage.wall, told=False)
+    worker.take()
+    cancel(stage, *(tasks[index] for index in wanted))
+    stage.lose(worker)  # it can't tell any more that the first has ended
+    stage.turn()
+    assert set(reply(stage).changed) == {tasks[index].id for index in wanted}
+    assert stage.states(*tasks) == ["cancelled" if index in wanted else "available" for index in (0, 1)]
+    assert [stage.task(task.id).attempt for task in tasks] == [1, 0]
+
+
+def test_what_begins_while_a_cancelled_task_ends_is_interrupted_with_its_worker(stage: Stage) -> None:
+    stage.submit(new_task())
+    stage.do_all(stage.worker)
+    first, second = new_task(), new_task()
+    worker = started(stage, first, second)
+    worker.complete(stage.wall, told=False)
+    worker.take()
+    cancel(stage, first)
+    worker.begin(stage.wall)
+    stage.lose(worker)
+    stage.turn()
+    assert reply(stage) == TasksChanged("r", (), {first.id: "completed"})
+    assert stage.states(second) == ["available"]
+    assert [error["kind"] for error in stage.task(second.id).errors] == ["interrupted"]
+
+
 # ---------------------------------------------------------------- retry
 
 
