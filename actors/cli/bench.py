@@ -13,6 +13,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(
+    *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure less, in a quarter of a minute: for a first impression.")
     ] = False,
