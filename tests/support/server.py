@@ -57,11 +57,10 @@ class Server:
         self._output, self._errors = folder / "output", folder / "errors"
         self._mark = uuid.uuid4().hex
         self._shared_memory = _files_in(SHARED_MEMORY)
-        search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         self._environment = {
             **os.environ,
             **(environment or {}),
-            "PYTHONPATH": os.pathsep.join(filter(None, search)),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
             "TMPDIR": str(self._temporary),
             MARK: self._mark,
         }
@@ -104,8 +103,7 @@ class Server:
         self.launch()
         eventually(lambda: self.ready_line() or not self.runs(), within=30)
         assert self.ready_line(), self.log()
-        runtime = Runtime.read(self.data_dir)
-        if runtime is not None:
+        if (runtime := Runtime.read(self.data_dir)) is not None:
             self.port = int(runtime.http.rpartition(":")[2])
 
     def runs(self) -> bool:
@@ -141,7 +139,7 @@ class Server:
 
     def log(self) -> str:
         """Return all that it has printed and logged."""
-        return self._output.read_text() + self._errors.read_text()
+        return "".join(file.read_text(errors="replace") for file in (self._output, self._errors))  # tasks print anything
 
     @property
     def url(self) -> str:
@@ -213,15 +211,13 @@ class Server:
     def part(self, role: str) -> Ident:
         """Return the supervisor, server, admin, registry or logger of a server that is up, waiting for that."""
 
-        def parts() -> dict[str, Ident] | None:
+        def parts() -> dict[str, Ident]:
             runtime = Runtime.read(self.data_dir)
             if runtime is None or not all(processes.is_alive(i) for name, i in runtime.pids.items() if name != "logger"):
-                return None
+                return {}
             return runtime.pids
 
-        found = eventually(parts)
-        assert found is not None
-        return found[role]
+        return eventually(parts)[role]
 
     def owner(self, queue: str) -> Ident:
         """Return the process that owns a queue, waiting until there is one."""
@@ -238,15 +234,13 @@ class Server:
 
 
 def _alive(pids: Callable[[], list[int | None]], count: int) -> list[Ident]:
-    def look() -> list[Ident] | None:
+    def look() -> list[Ident]:
         found = [processes.identify(pid) for pid in pids() if pid is not None]
         alive = [ident for ident in found if ident is not None and processes.is_alive(ident)]
-        return alive if len(alive) == count else None
+        return alive if len(alive) == count else []
 
     # Less than a worker's start_timeout: one whose death nobody has noticed must not be found by that alone.
-    answer = eventually(look, within=20)
-    assert answer is not None
-    return answer
+    return eventually(look, within=20)
 
 
 def _files_in(folder: Path) -> set[str]:
