@@ -1,6 +1,7 @@
 """What all actors share: dispatch, death with the parent, one wakeup, children that are watched, an answer to pings."""
 
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
@@ -225,6 +226,9 @@ class CallboardActor(Actor):  # type: ignore[misc]
 
 def _settle_in() -> None:
     """Make a process that thespian has just forked ours: it dies with its parent, faults end it, its log is its own."""
+    # The parent's garbage is not ours to collect: SQLite would close a connection's descriptors, which are closed and
+    # have become others by then, and take its locks on these.
+    gc.freeze()
     parent = multiprocessing.parent_process()
     processes.die_with_parent(parent.pid if parent is not None else None)
     faulthandler.disable()  # a parent's being enabled would make the enabling below do nothing
