@@ -1,5 +1,6 @@
 """`callboard bench`: measure speed, recovery and memory on this machine."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -48,6 +49,8 @@ def bench(
     from callboard.actors.errors import CallboardError
     from callboard.actors.store.opening import sqlite_path
 
+    # Stopped like by Ctrl-C: SIGTERM alone would leave the folder behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     beside = None if store is None else sqlite_path(store).parent
     measured = run_bench(Plan.of(quick=quick, tasks=tasks), beside, kill=kill, memory=memory)
     if as_json:

@@ -1,5 +1,7 @@
 """`callboard bench`, with sizes too small to measure anything: that it measures, computes, and cleans up after itself."""
 
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
+from callboard.actors import processes
 from callboard.actors.bench.plan import Plan
 from callboard.actors.bench.report import notes, to_json, to_tables
 from callboard.actors.bench.run import Measured, run_bench
-from tests.support.serving import callboard
+from callboard.actors.processes import Ident
+from tests.support.serving import CALLBOARD, callboard
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -89,6 +93,21 @@ def test_the_command_prints_json_alone_and_says_on_standard_error_what_it_does(t
     assert set(typed.json) >= {"speed", "ratios", "latency"}
     assert str(tmp_path) not in typed.out
     assert "round 1 of 1" in typed.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_leaves_nothing_behind_either(tmp_path: Path, number: int) -> None:
+    command = [*CALLBOARD, "bench", "--store", f"sqlite:///{tmp_path}/none.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bench:
+        assert bench.stderr is not None
+        # From the first step on the server is up.
+        assert bench.stderr.readline() == "one task alone ...\n"
+        tree = processes.descendants(Ident(bench.pid, psutil.Process(bench.pid).create_time()))
+        assert len(tree) >= 8
+        bench.send_signal(number)
+        out, _ = bench.communicate(timeout=60)
+    assert (bench.returncode, out) == (130, "")
+    assert not any(map(processes.is_alive, tree))
 
 
 def test_a_place_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
