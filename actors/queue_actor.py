@@ -19,6 +19,7 @@ from callboard.actors.base import Child, handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
 from callboard.actors.errors import StaleChange, StoreUnavailable, Superseded
+from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
 from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.inheritance import close_inherited
@@ -43,7 +44,7 @@ from callboard.actors.messages import (
     WorkerReady,
 )
 from callboard.actors.queue_controls import QueueControls, read_clocks
-from callboard.actors.queue_owner import Kill, QueueOwner
+from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
 from callboard.actors.worker import WorkerActor

@@ -7,24 +7,19 @@ known at that moment: new tasks, outcomes of all workers, the next hand-outs.
 
 import logging
 import random
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
-
-from thespian.actors import ActorAddress
+from collections.abc import Callable
 
 from callboard.actors.admission import Arrivals, admit
-from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
+from callboard.actors.crew import Moment, care_for
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
+from callboard.actors.foreman import Foreman, Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
 from callboard.actors.messages import DeadTask, Submission, Verdict
-from callboard.actors.outcomes import Facts, Outcomes
+from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
-from callboard.actors.rates import Rates
 from callboard.actors.recovery import recover
-from callboard.actors.run_times import RunTimes
 from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Transaction
 from callboard.actors.task import TaskState
-from callboard.actors.window import Window
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
 
@@ -35,20 +30,7 @@ _STORE_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 log = logging.getLogger(__name__)
 
 
-class Send(NamedTuple):
-    """A message to be sent once the turn is stored."""
-
-    to: ActorAddress
-    message: Any
-
-
-class Kill(NamedTuple):
-    """A worker to be killed with its process group."""
-
-    worker: str
-
-
-class QueueOwner:
+class QueueOwner(Foreman):
     """Owns one queue from `recover` until the process ends."""
 
     def __init__(
@@ -61,7 +43,7 @@ class QueueOwner:
         rng: random.Random,
         now: Moment,
     ) -> None:
-        self.queue = queue
+        super().__init__(queue, rng, now)
         self.store = store
         self.settings = settings
         self.settings_version = 0
@@ -71,15 +53,9 @@ class QueueOwner:
         self.stopping = False
         self.trouble = ""
         """Why the store can't be used just now."""
-        self.outbox: list[Send | Kill] = []
         self.on_stored: Callable[[Facts], None] = lambda _facts: None
         """Called after each commit, for those who wait for what it has stored."""
         self.dead: list[DeadTask] = []
-        self.crew = Crew()
-        self.window = Window()
-        self.run_times = RunTimes()
-        self.rates = Rates(now.mono)
-        self.outcomes = Outcomes(queue, self.crew, self.window, self.run_times, rng)
         self.places = Places(ownership.last_rank)
         self._launcher = Launcher(self.crew, self.window, self.run_times, ownership.last_hand_out)
         self._store_failures = 0
@@ -127,42 +103,6 @@ class QueueOwner:
             raise StoreUnavailable(self.trouble)
         return arrivals.verdicts
 
-    def hired(self, slot: Slot) -> None:
-        """Take note of a worker that is being started."""
-        self.crew.slots[slot.name] = slot
-
-    def reported(self, worker: str, number: int, now: Moment) -> None:
-        """Handle a worker's bell: its batch has no tokens left and it waits for the next."""
-        slot = self.crew.slots.get(worker)
-        if slot is None or slot.batch is None or slot.batch.number != number:
-            return
-        self.outcomes.sweep(slot, now)
-        self.rates.add("busy", now.mono - slot.busy_since, now.mono)
-        self.outcomes.reported(slot)
-        if slot.state is SlotState.BUSY:
-            slot.state = SlotState.IDLE
-
-    def gone(self, worker: str, exit_name: str | int | None, trace: str | None, now: Moment) -> Slot | None:
-        """Handle the death of a worker: it has written all it ever will."""
-        slot = self.crew.slots.get(worker)
-        if slot is None:
-            return None
-        if slot.batch is not None:
-            self.rates.add("busy", now.mono - slot.busy_since, now.mono)
-        self.outcomes.take_back(slot)
-        self.outcomes.died(slot, now, exit_name, trace)
-        del self.crew.slots[worker]
-        return slot
-
-    def doom(self, slot: Slot, doom: Doom, index: int | None = None) -> None:
-        """Have a worker killed; what becomes of its running task follows from `doom`."""
-        if index is not None:
-            slot.fates[index] = doom
-        if slot.state is SlotState.DYING:
-            return
-        slot.state, slot.doom = SlotState.DYING, doom
-        self.outbox.append(Kill(slot.name))
-
     def set_paused(self, now: Moment, *, paused: bool) -> None:
         """Pause or resume, now and after a restart. Raises `StoreUnavailable`."""
         if paused:
@@ -183,7 +123,7 @@ class QueueOwner:
     def turn(self, now: Moment, arrivals: Arrivals | None = None) -> None:
         """Look at all workers, decide what runs next, store it all in one transaction, fill the outbox."""
         for slot in self.crew.busy():
-            self._look_after(slot, now)
+            self.look_after(slot, now)
         if arrivals is None and now.mono < self._store_retry:
             return
         launches: list[Launch] = []
@@ -222,25 +162,6 @@ class QueueOwner:
         else:
             moments.append(self.places.next_look(now))
         return min(moments)
-
-    def _look_after(self, slot: Slot, now: Moment) -> None:
-        self.outcomes.sweep(slot, now)
-        care, _ = care_for(slot, now.mono)
-        if care is Care.TAKE_BACK:
-            self.outcomes.take_back(slot)
-            self.outcomes.sweep(slot, now)
-            self.outcomes.mark_running(slot)
-        elif care is Care.TIME_OUT:
-            # Take the rest back first and look again: only if that very task still runs does its process die.
-            self.outcomes.take_back(slot)
-            self.outcomes.sweep(slot, now)
-            running = slot.batch.running() if slot.batch is not None else None
-            if running is not None and care_for(slot, now.mono)[0] is Care.TIME_OUT:
-                self.doom(slot, Doom.TIMEOUT, running[0])
-        elif care is Care.KILL:
-            log.warning("worker %s of queue %s does not answer: it is replaced", slot.name, self.queue)
-            self.outcomes.take_back(slot)
-            self.doom(slot, Doom.INTERRUPT)
 
     def _read_ahead(self, now: Moment) -> None:
         """Fill the window from the store, and learn when the next task is due."""
@@ -324,9 +245,3 @@ class QueueOwner:
                 self.places.note(update.run_at)
         self.outcomes.facts = Facts()
         self.on_stored(facts)
-
-    def release_all(self, slots: Iterable[Slot], now: Moment) -> None:
-        """Take back from these workers what they have not begun."""
-        for slot in slots:
-            self.outcomes.take_back(slot)
-            self.outcomes.sweep(slot, now)

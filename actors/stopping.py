@@ -3,8 +3,9 @@
 from thespian.actors import ActorAddress
 
 from callboard.actors.crew import Doom, Moment
+from callboard.actors.foreman import Send
 from callboard.actors.messages import QueueStopped, StopQueue
-from callboard.actors.queue_owner import QueueOwner, Send
+from callboard.actors.queue_owner import QueueOwner
 
 
 class Stopping:

@@ -7,11 +7,12 @@ from typing import Any
 
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment, Slot
+from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
 from callboard.actors.launching import Launcher
 from callboard.actors.messages import Run, StartQueue, Submission, Verdict
 from callboard.actors.outcomes import Outcomes
-from callboard.actors.queue_owner import Kill, QueueOwner
+from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
 from callboard.actors.store import Store
 from callboard.actors.store.memory import MemoryStore

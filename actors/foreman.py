@@ -1,0 +1,107 @@
+"""What a queue's owner does about its workers: takes what they tell, takes back, times out, has them killed."""
+
+import logging
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from thespian.actors import ActorAddress
+
+from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
+from callboard.actors.outcomes import Outcomes
+from callboard.actors.rates import Rates
+from callboard.actors.run_times import RunTimes
+from callboard.actors.window import Window
+
+log = logging.getLogger(__name__)
+
+
+class Send(NamedTuple):
+    """A message to be sent once the turn is stored."""
+
+    to: ActorAddress
+    message: Any
+
+
+class Kill(NamedTuple):
+    """A worker to be killed with its process group."""
+
+    worker: str
+
+
+class Foreman:
+    """The half of a queue's owner that deals with workers; `QueueOwner` is the whole.
+
+    outbox: what is to be done once the turn is stored. Workers' ends become facts in `outcomes`.
+    """
+
+    def __init__(self, queue: str, rng: random.Random, now: Moment) -> None:
+        self.queue = queue
+        self.outbox: list[Send | Kill] = []
+        self.crew = Crew()
+        self.window = Window()
+        self.run_times = RunTimes()
+        self.rates = Rates(now.mono)
+        self.outcomes = Outcomes(queue, self.crew, self.window, self.run_times, rng)
+
+    def hired(self, slot: Slot) -> None:
+        """Take note of a worker that is being started."""
+        self.crew.slots[slot.name] = slot
+
+    def reported(self, worker: str, number: int, now: Moment) -> None:
+        """Handle a worker's bell: its batch has no tokens left and it waits for the next."""
+        slot = self.crew.slots.get(worker)
+        if slot is None or slot.batch is None or slot.batch.number != number:
+            return
+        self.outcomes.sweep(slot, now)
+        self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+        self.outcomes.reported(slot)
+        if slot.state is SlotState.BUSY:
+            slot.state = SlotState.IDLE
+
+    def gone(self, worker: str, exit_name: str | int | None, trace: str | None, now: Moment) -> Slot | None:
+        """Handle the death of a worker: it has written all it ever will."""
+        slot = self.crew.slots.get(worker)
+        if slot is None:
+            return None
+        if slot.batch is not None:
+            self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+        self.outcomes.take_back(slot)
+        self.outcomes.died(slot, now, exit_name, trace)
+        del self.crew.slots[worker]
+        return slot
+
+    def doom(self, slot: Slot, doom: Doom, index: int | None = None) -> None:
+        """Have a worker killed; what becomes of its running task follows from `doom`."""
+        if index is not None:
+            slot.fates[index] = doom
+        if slot.state is SlotState.DYING:
+            return
+        slot.state, slot.doom = SlotState.DYING, doom
+        self.outbox.append(Kill(slot.name))
+
+    def look_after(self, slot: Slot, now: Moment) -> None:
+        """Read what a busy worker has done, and do what it needs."""
+        self.outcomes.sweep(slot, now)
+        care, _ = care_for(slot, now.mono)
+        if care is Care.TAKE_BACK:
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+            self.outcomes.mark_running(slot)
+        elif care is Care.TIME_OUT:
+            # Take the rest back first and look again: only if that very task still runs does its process die.
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+            running = slot.batch.running() if slot.batch is not None else None
+            if running is not None and care_for(slot, now.mono)[0] is Care.TIME_OUT:
+                self.doom(slot, Doom.TIMEOUT, running[0])
+        elif care is Care.KILL:
+            log.warning("worker %s of queue %s does not answer: it is replaced", slot.name, self.queue)
+            self.outcomes.take_back(slot)
+            self.doom(slot, Doom.INTERRUPT)
+
+    def release_all(self, slots: Iterable[Slot], now: Moment) -> None:
+        """Take back from these workers what they have not begun."""
+        for slot in slots:
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
