@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from callboard.actors.errors import SettingsError
@@ -38,11 +37,15 @@ def is_loopback(host: str) -> bool:
 
 
 class Door:
-    """Answers 401 to a request without the token, and 403 to a foreign web page's where no token is asked for."""
+    """Answers 401 to a request without the token, and 403 to a foreign web page's where no token is asked for.
+
+    The last host that was found to be this machine is remembered: nearly all requests name the same one.
+    """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._expected = f"Bearer {token}".encode() if token else b""
+        self._last_host = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in."""
@@ -63,8 +66,16 @@ class Door:
                 "This server asks for a token: Authorization: Bearer …",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        host = headers.get(b"host", b"").decode("latin-1")
+        # A page whose own name its owner lets point to this machine (DNS rebinding) counts as of the same origin.
+        if host and host != self._last_host:
+            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+                return Problem(
+                    HTTPStatus.FORBIDDEN, f"Without a token this server is only known as localhost, not {host!r}."
+                )
+            self._last_host = host
         origin = headers.get(b"origin")
         # A browser sends a page's form or text/plain request anywhere without asking; it names the page's origin, though.
-        if origin is not None and urlsplit(origin.decode("latin-1")).netloc != Headers(scope=scope).get("host"):
+        if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
             return Problem(HTTPStatus.FORBIDDEN, "Requests from other web pages are only taken with a token.")
         return None

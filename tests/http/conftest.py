@@ -15,5 +15,5 @@ def actors() -> PlayedActors:
 
 @pytest.fixture
 def client(actors: PlayedActors) -> Iterator[TestClient]:
-    with TestClient(app_over(actors)) as client:
+    with TestClient(app_over(actors), base_url="http://localhost") as client:
         yield client

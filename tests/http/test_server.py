@@ -54,7 +54,7 @@ def test_a_bug_is_answered_without_a_traceback_and_logged_with_one(
 
 def test_the_token_is_asked_for_everywhere_but_for_healthz(actors: PlayedActors) -> None:
     settings = Settings(http=HttpSettings(token="s3cret"))
-    with TestClient(app_over(actors, settings)) as client:
+    with TestClient(app_over(actors, settings), base_url="http://localhost") as client:
         assert client.get("/healthz").status_code == 200
         for headers in (
             {},
@@ -76,11 +76,26 @@ def test_the_token_is_asked_for_everywhere_but_for_healthz(actors: PlayedActors)
     [
         ("http://evil.example", 403),  # another page
         ("null", 403),  # a sandboxed page or a local file
-        ("http://testserver", 200),  # our own
+        ("http://localhost", 200),  # our own
     ],
 )
 def test_a_foreign_web_page_may_not_use_an_open_server(client: TestClient, origin: str, status: int) -> None:
     assert client.get("/api/tasks", headers={"Origin": origin}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 403),  # a page whose name was made to point here
+        ("evil.example:4000", 403),  # with a port
+        ("localhost.evil.example", 403),  # a name that only begins like ours
+        ("127.0.0.1:4000", 200),  # ours
+        ("[::1]:4000", 200),  # ours, IPv6
+    ],
+)
+def test_an_open_server_is_only_known_as_this_machine(client: TestClient, host: str, status: int) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert client.get("/api/tasks", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(
