@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from callboard.actors.options import Backoff, show_priority
@@ -130,8 +131,14 @@ class Task:
 
 def format_time(microseconds: int) -> str:
     """Write a time as RFC 3339 in UTC with milliseconds, for example `2026-01-31T09:15:00.250Z`."""
-    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000 // 1000:03d}Z"
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
+
+
+# Most of the times that are written in one second are of that second.
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def parse_time(text: str) -> int:

@@ -5,28 +5,25 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Event
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from thespian.actors import ActorAddress, ActorSystem
 
 from callboard.actors.caller import Directory, QueueCaller
-from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
 from callboard.actors.store import Store
 from callboard.actors.store.opening import open_store
 from callboard.conf.settings import Settings
 from callboard.http.auth import Door
+from callboard.http.dispatch import Application, Handler, PathEndpoint
 from callboard.http.edge import Edge
-from callboard.http.endpoints import ENDPOINTS, Endpoint, Handler
+from callboard.http.endpoints import ENDPOINTS, Endpoint
 from callboard.http.gateway import ActorGateway, Gateway
 from callboard.http.openapi import document
-from callboard.http.problems import NeverATraceback, answer_error
+from callboard.http.problems import NeverATraceback
 from callboard.http.waiting import Watcher
 
 READER_THREADS: Final = 4
@@ -89,10 +86,9 @@ def build_app(settings: Settings, open_edge: Callable[[], AbstractAsyncContextMa
             app.state.edge = edge
             yield
 
-    app = Starlette(
+    app = Application(
         routes=routes(ENDPOINTS),
         middleware=[Middleware(NeverATraceback), Middleware(Door, token=settings.http.token)],
-        exception_handlers={CallboardError: answer_error, HTTPException: answer_error},
         lifespan=lifespan,
     )
     app.state.openapi = document(ENDPOINTS)
@@ -104,13 +100,4 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     methods: dict[str, dict[str, Handler]] = {}
     for endpoint in endpoints:
         methods.setdefault(endpoint.path, {})[endpoint.method] = endpoint.handler
-    return [Route(path, _dispatcher(handlers), methods=list(handlers)) for path, handlers in methods.items()]
-
-
-def _dispatcher(handlers: dict[str, Handler]) -> Callable[[Request], Any]:
-    by_method = handlers | ({"HEAD": handlers["GET"]} if "GET" in handlers else {})
-
-    async def dispatch(request: Request) -> Response:
-        return await by_method[request.method](request)
-
-    return dispatch
+    return [Route(path, PathEndpoint(handlers), methods=list(handlers)) for path, handlers in methods.items()]

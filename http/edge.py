@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar, cast
 
 from starlette.requests import Request
 
 from callboard.actors.store import Store
 from callboard.conf.settings import Settings
+from callboard.http.building import Forms
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
 
-LIGHT_TASKS: Final = 200
-TASK_BYTES: Final = 200
+LIGHT_TASKS: Final = 1_000
+"""A few milliseconds' work; on its way into a thread and back it would cost more than it holds up others."""
+TASK_BYTES: Final = 50
 """The least that a task takes in a request, roughly."""
 
 Arguments = ParamSpec("Arguments")
@@ -30,6 +32,7 @@ class Edge:
     store: Store
     watcher: Watcher
     readers: ThreadPoolExecutor
+    forms: Forms = field(default_factory=Forms)
 
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Ask the store (or anything else that blocks) in a reader thread."""

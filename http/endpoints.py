@@ -1,19 +1,15 @@
 """All routes in one list: what is served and what the OpenAPI document says are made from it."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
 
 from callboard.conf.settings import QueueSettings
 from callboard.http import answers, queries, schemas
+from callboard.http.dispatch import Handler
 from callboard.http.routes import dead, ops, queues, tasks
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,27 +5,23 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from callboard.actors.caller import SettingsChanged
-from callboard.actors.errors import InvalidOption, RequestRefused
+from callboard.actors.errors import RequestRefused
 from callboard.actors.messages import Outcome, QueueFound, RefusalReason, Submission, Verdict
-from callboard.actors.submitting import context_text, new_task, task_shown
-from callboard.actors.task import NewTask
+from callboard.http.building import Part, Wrong
 from callboard.http.edge import Edge
-from callboard.http.problems import Errors, Invalid, Problem, problem_of
-from callboard.http.schemas import NO_OPTIONS, TaskRequest, microseconds_now
+from callboard.http.problems import Errors, Invalid, Problem, json_text, problem_of
+from callboard.http.schemas import TaskRequest
 
-CREATED_BY: Final = "http"
 TASK_BYTES: Final = 400
 """About what a task weighs in a message, without its context."""
 MAX_KEY: Final = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """An Idempotency-Key ("" for none) and what the request says that it came with."""
 
     text: str = ""
@@ -35,11 +31,11 @@ class Key:
 NO_KEY: Final = Key()
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one queue's part of a request: its tasks as they are shown, or the error."""
+class Taken(NamedTuple):
+    """What became of one queue's part of a request: its tasks' ids and the tasks as JSON texts, or the error."""
 
-    tasks: list[dict[str, Any]]
+    ids: Sequence[str]
+    texts: Sequence[str]
     replayed: bool = False
     problem: Problem | None = None
 
@@ -57,8 +53,8 @@ def read_key(route: str, header: str | None, body: Any) -> Key:
 async def take_one(edge: Edge, wanted: TaskRequest, key: Key) -> Taken:
     """Have one task stored. Raises a `Problem` if it was not."""
     try:
-        part = _built(await _find(edge, wanted.queue), [wanted])
-    except _Wrong as wrong:
+        part = edge.forms.build(await _find(edge, wanted.queue), (wanted,))
+    except Wrong as wrong:
         raise Invalid(wrong.errors[0]) from None
     taken = await _store(edge, part, key)
     if taken.problem is not None:
@@ -74,145 +70,96 @@ async def take_many(edge: Edge, wanted: Sequence[TaskRequest], key: Key) -> Take
     places: defaultdict[str, list[int]] = defaultdict(list)
     for index, task in enumerate(wanted):
         places[task.queue].append(index)
-    parts: list[_Part] = []
+    parts: list[Part] = []
     errors: Errors = {}
     for queue, indices in places.items():
         chosen = [wanted[index] for index in indices]
         try:
             found = await _find(edge, queue, len(chosen))
-            parts.append(await edge.compute(len(chosen), _built, found, chosen))
-        except _Wrong as wrong:
+            parts.append(await edge.compute(len(chosen), edge.forms.build, found, chosen))
+        except Wrong as wrong:
             errors |= {str(indices[position]): what for position, what in wrong.errors.items()}
     if errors:
         raise Invalid({"tasks": errors})
-    taken = await asyncio.gather(*(_store_or_say(edge, part, key) for part in parts))
+    if len(parts) == 1:  # by far the most: without a task of the loop's for each
+        taken = [await _store_or_say(edge, parts[0], key)]
+    else:
+        taken = await asyncio.gather(*(_store_or_say(edge, part, key) for part in parts))
     return _joined(list(places.values()), taken, len(wanted))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A request's tasks for one queue, built with the settings in `found`."""
-
-    found: QueueFound
-    wanted: Sequence[TaskRequest]
-    tasks: tuple[NewTask, ...]
-
-
-class _Wrong(Exception):
-    """Some of the tasks can't be built: validation errors by position."""
-
-    def __init__(self, errors: dict[int, Errors]) -> None:
-        super().__init__()
-        self.errors = errors
-
-
 async def _find(edge: Edge, queue: str, tasks: int = 1) -> QueueFound:
-    """Return the queue of so many tasks of a request. Raises `_Wrong` for all of them when there is none."""
+    """Return the queue of so many tasks of a request. Raises `Wrong` for all of them when there is none."""
     try:
         return await edge.gateway.find(queue)
     except RequestRefused as refusal:
         if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
             raise
         # The Registry's words: they name the nearest queue.
-        raise _Wrong({position: {"queue": [refusal.detail]} for position in range(tasks)}) from None
+        raise Wrong({position: {"queue": [refusal.detail]} for position in range(tasks)}) from None
 
 
-def _built(found: QueueFound, wanted: Sequence[TaskRequest]) -> _Part:
-    """Give each task what its queue's settings say of it. Raises `_Wrong`."""
-    now = microseconds_now()
-    settings, queue = found.settings, found.queue
-    backoff = settings.backoff.to_backoff()
-    tasks: list[NewTask] = []
-    wrong: dict[int, Errors] = {}
-    for position, task in enumerate(wanted):
-        options = task.options or NO_OPTIONS
-        try:
-            tasks.append(
-                new_task(
-                    queue,
-                    settings,
-                    type=task.type,
-                    context_json=context_text(task.context),
-                    priority=options.priority,
-                    max_retries=options.retries(),
-                    backoff=options.backoff_over(backoff),
-                    timeout_ms=options.timeout_ms,
-                    run_at=options.due(now),
-                    created_by=CREATED_BY,
-                    now=now,
-                )
-            )
-        except InvalidOption as error:
-            at_top = error.field in {"type", "context"}
-            problem: Errors = {error.field: [str(error)]}
-            wrong[position] = problem if at_top else {"options": problem}
-    if wrong:
-        raise _Wrong(wrong)
-    return _Part(found, wanted, tuple(tasks))
-
-
-async def _store(edge: Edge, part: _Part, key: Key) -> Taken:
+async def _store(edge: Edge, part: Part, key: Key) -> Taken:
     """Have one queue's part stored in one transaction."""
     try:
         part, verdict = await _submit(edge, part, key)
-    except _Wrong as wrong:
-        return Taken([], problem=Invalid(next(iter(wrong.errors.values()))))
+    except Wrong as wrong:
+        return Taken((), (), problem=Invalid(next(iter(wrong.errors.values()))))
     if verdict.outcome is Outcome.ACCEPTED:
-        return Taken(await edge.compute(len(part.tasks), _shown, part))
+        return Taken([task.id for task in part.tasks], await edge.compute(len(part.tasks), part.texts))
     if verdict.outcome is Outcome.REPLAYED:
-        return Taken(await _first_tasks(edge, part, verdict), replayed=True)
+        return Taken(verdict.ids, await _first_tasks(edge, part, verdict), replayed=True)
     if verdict.outcome is Outcome.CONFLICT:
         detail = verdict.detail or "This Idempotency-Key was used by another request."
-        return Taken([], problem=Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind="key-conflict"))
+        return Taken((), (), problem=Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind="key-conflict"))
     detail = verdict.detail or f"Queue {part.found.queue!r} is full."
-    return Taken([], problem=Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, kind="queue-full"))
+    return Taken((), (), problem=Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, kind="queue-full"))
 
 
-async def _submit(edge: Edge, part: _Part, key: Key) -> tuple[_Part, Verdict]:
-    """Have a part stored; built anew when the queue's settings have just changed. Raises `_Wrong`."""
+async def _submit(edge: Edge, part: Part, key: Key) -> tuple[Part, Verdict]:
+    """Have a part stored; built anew when the queue's settings have just changed. Raises `Wrong`."""
     while True:
-        size = sum(len(task.context) + TASK_BYTES for task in part.tasks)
+        size = sum([len(task.context) + TASK_BYTES for task in part.tasks])
         try:
             return part, await edge.gateway.submit(part.found, Submission(part.tasks, key.text, key.fingerprint), size)
         except SettingsChanged as change:
-            part = _built(change.found, part.wanted)
+            part = edge.forms.build(change.found, part.wanted)
         except RequestRefused as refusal:
             if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
                 raise
             # It was there when the tasks were built: it has just been deleted.
-            raise _Wrong({0: {"queue": [refusal.detail]}}) from None
+            raise Wrong({0: {"queue": [refusal.detail]}}) from None
 
 
-async def _store_or_say(edge: Edge, part: _Part, key: Key) -> Taken:
+async def _store_or_say(edge: Edge, part: Part, key: Key) -> Taken:
     try:
         return await _store(edge, part, key)
     except Exception as error:  # noqa: BLE001 - the other parts may have been stored, and the client has to know
-        return Taken([], problem=problem_of(error))
+        return Taken((), (), problem=problem_of(error))
 
 
-def _shown(part: _Part) -> list[dict[str, Any]]:
-    queue = part.found.queue
-    return [task_shown(task, queue, wanted.context) for task, wanted in zip(part.tasks, part.wanted, strict=True)]
-
-
-async def _first_tasks(edge: Edge, part: _Part, verdict: Verdict) -> list[dict[str, Any]]:
+async def _first_tasks(edge: Edge, part: Part, verdict: Verdict) -> list[str]:
     """Return the tasks that the first request under this key got; one that is gone, as that request was answered."""
     there = {task.id: task for task in await edge.read(edge.store.get_many, verdict.ids)}
-    answered = [shown | {"id": first} for shown, first in zip(_shown(part), verdict.ids, strict=True)]
-    return [there[shown["id"]].to_json() if shown["id"] in there else shown for shown in answered]
+    return [
+        json_text(there[first].to_json()) if first in there else form.text(first, task.context)
+        for first, form, task in zip(verdict.ids, part.forms, part.tasks, strict=True)
+    ]
 
 
 def _joined(places: Sequence[Sequence[int]], taken: Sequence[Taken], total: int) -> Taken:
     """Put the queues' parts together in the request's order. Raises a `Problem` unless all were stored."""
-    tasks: list[dict[str, Any]] = [{}] * total
+    if len(taken) == 1 and taken[0].problem is None:
+        return taken[0]
+    ids, texts = [""] * total, [""] * total
     for indices, part in zip(places, taken, strict=True):
-        for index, task in zip(indices, part.tasks, strict=False):
-            tasks[index] = task
+        for index, task_id, text in zip(indices, part.ids, part.texts, strict=False):
+            ids[index], texts[index] = task_id, text
     problems = [part.problem for part in taken if part.problem is not None]
     if not problems:
-        return Taken(tasks, replayed=all(part.replayed for part in taken) and total > 0)
-    stored = [{"index": index, "id": task["id"]} for index, task in enumerate(tasks) if task]
-    extra = {"stored": stored, "not_stored": [index for index, task in enumerate(tasks) if not task]}
+        return Taken(ids, texts, replayed=all(part.replayed for part in taken) and total > 0)
+    stored = [{"index": index, "id": task_id} for index, task_id in enumerate(ids) if task_id]
+    extra = {"stored": stored, "not_stored": [index for index, task_id in enumerate(ids) if not task_id]}
     first = problems[0]
     if stored and first.status is not HTTPStatus.UNPROCESSABLE_ENTITY:
         status, kind = HTTPStatus.SERVICE_UNAVAILABLE, "partly-stored"

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -83,9 +83,14 @@ class Overloaded(Problem):
         super().__init__(HTTPStatus.TOO_MANY_REQUESTS, detail, kind="overloaded")
 
 
-def json_bytes(value: Any) -> bytes:
+def json_text(value: Any) -> str:
     """Write JSON in ASCII: a lone surrogate in somebody's context can then be shown too, as the escape that it came as."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return json.dumps(value, separators=(",", ":"))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Write JSON as it is sent."""
+    return json_text(value).encode("ascii")
 
 
 _REFUSALS: Final = {
@@ -119,11 +124,6 @@ def problem_of(error: Exception) -> Problem:
             _LOG.error("a request failed: %s", error, exc_info=error)
             problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "An error of the server's own; it is in its log.")
     return problem
-
-
-async def answer_error(_: Request, error: Exception) -> Response:
-    """Answer an error that a route raised."""
-    return problem_of(error).response()
 
 
 class NeverATraceback:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from callboard.http.edge import TASK_BYTES, Edge, edge_of
 from callboard.http.intake import Key, read_key, take_many, take_one
 from callboard.http.problems import Invalid, NotFound
 from callboard.http.queries import TaskQuery, WaitQuery
-from callboard.http.responses import data_response, json_response
+from callboard.http.responses import data_response, json_response, task_created, tasks_created
 from callboard.http.schemas import (
     BatchRequest,
     BulkCancelRequest,
@@ -23,7 +23,9 @@ from callboard.http.schemas import (
     RetryRequest,
     TaskRequest,
 )
-from callboard.http.validation import parse_json, read_body, read_model, read_query, validated
+from callboard.http.validation import header_of, parse_json, read_body, read_model, read_query, validated
+
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
 
 
 async def create_task(request: Request) -> Response:
@@ -31,23 +33,18 @@ async def create_task(request: Request) -> Response:
     edge = edge_of(request)
     body = parse_json(await read_body(request, edge.settings.http.max_body))
     wanted = validated(TaskRequest, body)
-    key = read_key("tasks", request.headers.get("idempotency-key"), body)
-    taken = await take_one(edge, wanted, key)
-    task = taken.tasks[0]
-    status = HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED
-    return data_response(task, status, {"Location": f"/api/tasks/{task['id']}"})
+    taken = await take_one(edge, wanted, read_key("tasks", header_of(request, IDEMPOTENCY_KEY), body))
+    return task_created(taken.ids[0], taken.texts[0], HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED)
 
 
 async def create_batch(request: Request) -> Response:
     """Submit many tasks: validated as a whole, then stored in one transaction a queue."""
     edge = edge_of(request)
     content = await read_body(request, edge.settings.http.max_body)
-    wanted, key = await edge.compute(
-        len(content) // TASK_BYTES, _read_batch, content, request.headers.get("idempotency-key")
-    )
+    wanted, key = await edge.compute(len(content) // TASK_BYTES, _read_batch, content, header_of(request, IDEMPOTENCY_KEY))
     taken = await take_many(edge, wanted.tasks, key)
     status = HTTPStatus.OK if taken.replayed else HTTPStatus.CREATED
-    return await edge.compute(len(taken.tasks), data_response, taken.tasks, status)
+    return await edge.compute(len(taken.texts), tasks_created, taken.texts, status)
 
 
 def _read_batch(content: bytes, key: str | None) -> tuple[BatchRequest, Key]:
