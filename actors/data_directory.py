@@ -12,6 +12,7 @@ from callboard.actors.errors import CallboardError, DataDirectoryInUse
 from callboard.actors.runtime import LOCK_FILE, Runtime, machine_boot_id, make_private_folder, run_folder, runtime_path
 
 RELEASED_WITHIN_SECONDS: Final = 5.0
+BURIED_WITHIN_SECONDS: Final = 2.0
 
 
 class DataDirectoryUnusable(CallboardError):
@@ -51,6 +52,7 @@ def _take(lock: int, data_dir: Path) -> None:
         # Also where somebody has removed the lock file under it.
         raise _in_use(data_dir, f"by the server with process id {supervisor.pid}", runtime)
     if runtime is not None:
+        _let_undertaker_finish(runtime)
         processes.end_tree(runtime.pids.values())
     deadline = time.monotonic() + (0.0 if runtime is None else RELEASED_WITHIN_SECONDS)
     while not _try_lock(lock):
@@ -59,6 +61,14 @@ def _take(lock: int, data_dir: Path) -> None:
             raise _in_use(data_dir, f"by the server with process id {pid}" if pid else "by another server", runtime)
         time.sleep(0.02)
     runtime_path(data_dir).unlink(missing_ok=True)
+
+
+def _let_undertaker_finish(runtime: Runtime) -> None:
+    """Wait a moment for the dead server's undertaker: killed at work, it would let go of what it has not killed yet."""
+    undertaker = runtime.pids.get("undertaker")
+    deadline = time.monotonic() + BURIED_WITHIN_SECONDS
+    while undertaker is not None and processes.is_alive(undertaker) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _in_use(data_dir: Path, by_whom: str, runtime: Runtime | None) -> DataDirectoryInUse:

@@ -1,4 +1,4 @@
-"""Fork one server and know what becomes of it: what it reports, and whether one of its vital processes has died."""
+"""Start one server and know what becomes of it: what it reports, and whether one of its vital processes has died."""
 
 import gc
 import json
@@ -9,20 +9,21 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Never
 
 from callboard.actors import processes
 from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
 from callboard.actors.server import RegistryLost, Reporter, Serving, run_server
 from callboard.actors.tree_guard import BootFailed
+from callboard.actors.undertaker import SIGNALS_OF_THE_SUPERVISOR, Born, fork_with_undertaker
 
 START_SECONDS: Final = 120.0
 # How often to look where the kernel can't be asked to wake us (no pidfd), and at deadlines.
 LOOK_SECONDS: Final = 1.0
 LOOK_SECONDS_WITHOUT_PIDFD: Final = 0.2
-FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,9 @@ class Launch:
     serving: Serving
     listener: socket.socket
     url: str
-    guardian: int
-    """The process that the actor system's admin dies with."""
+    supervisor: Ident
     descriptors_of_ours: tuple[int, ...]
-    """To be closed in the server."""
+    """The supervisor's own, to be closed in the server."""
 
 
 class Generation:
@@ -56,11 +56,13 @@ class Generation:
         self._buffer = b""
         self._reports, write = os.pipe()
         os.set_blocking(self._reports, False)
-        self.server = _fork_server(replace(launch, descriptors_of_ours=(*launch.descriptors_of_ours, self._reports)), write)
+        born = _fork_server(launch, self._reports, write)
         os.close(write)
+        self.server, self.undertaker = born.server, born.undertaker
         self._roles: dict[str, Ident] = {}
         self._pidfds: dict[int, str] = {}
         self._watch("server", self.server)
+        self._watch("undertaker", self.undertaker)
 
     def close(self) -> None:
         """Give back the descriptors."""
@@ -70,6 +72,10 @@ class Generation:
     def descriptors(self) -> list[int]:
         """Return what to wait for: each becomes readable when there is something to look at."""
         return [self._reports, *self._pidfds]
+
+    def server_descriptors(self) -> list[int]:
+        """Return what to wait for when only the server's end matters."""
+        return [descriptor for descriptor, role in self._pidfds.items() if role == "server"]
 
     def look_again_within(self) -> float:
         """Return the seconds after which to look even if no descriptor became readable."""
@@ -121,8 +127,7 @@ class Generation:
 
     def tell_server_to_stop(self) -> None:
         """Send the server SIGTERM."""
-        if self.server_is_alive():
-            os.kill(self.server.pid, signal.SIGTERM)  # our child: it keeps its id until we reap it
+        processes.kill(self.server, signal.SIGTERM)
 
     def end(self) -> None:
         """SIGKILL all that is left of this generation and of its orphans, and reap it."""
@@ -133,36 +138,27 @@ class Generation:
         self.close()
 
 
-def _fork_server(launch: Launch, write: int) -> Ident:
+def _fork_server(launch: Launch, read: int, write: int) -> Born:
     """Fork the server from this process, in which everything is imported: a restart takes milliseconds."""
     sys.stdout.flush()
     sys.stderr.flush()
     gc.freeze()  # keeps the collector from touching, and so copying, what is shared with the children
-    supervisor = os.getpid()
-    # A signal that came between the fork and the first line below would be lost in the supervisor's handlers.
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-    pid = os.fork()
-    if pid == 0:
-        _be_the_server(launch, supervisor, write)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    ident = processes.identify(pid)
-    assert ident is not None, "a child that nobody has reaped has an id"
-    return ident
+    ours = (*launch.descriptors_of_ours, read)
+    return fork_with_undertaker(partial(_be_the_server, launch, ours, write), (launch.listener.fileno(), write, *ours))
 
 
-def _be_the_server(launch: Launch, supervisor: int, write: int) -> None:
+def _be_the_server(launch: Launch, to_close: tuple[int, ...], write: int, guardian: int) -> Never:
     """Run the server and end the process: nothing of the supervisor's own may happen in it afterwards."""
     status = 1
     reporter = Reporter(write)
     try:
-        signal.set_wakeup_fd(-1)
-        for number in FORWARDED:
+        processes.die_with_parent()
+        for number in SIGNALS_OF_THE_SUPERVISOR:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-        processes.die_with_parent(supervisor)
-        for descriptor in launch.descriptors_of_ours:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_THE_SUPERVISOR)
+        for descriptor in to_close:
             os.close(descriptor)
-        run_server(launch.serving, launch.listener, launch.url, launch.guardian, reporter)
+        run_server(launch.serving, launch.listener, launch.url, reporter, supervisor=launch.supervisor, guardian=guardian)
         status = 0
     except (BootFailed, RegistryLost) as error:
         reporter.tell(failed=str(error))

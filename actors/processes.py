@@ -106,8 +106,8 @@ def _ask_psutil(pid: int) -> tuple[float | None, bool]:
         return None, False
 
 
-def kill(ident: Ident) -> bool:
-    """SIGKILL this very process; return False if it is gone or not ours.
+def kill(ident: Ident, number: int = signal.SIGKILL) -> bool:
+    """Send this very process SIGKILL, or another signal; return False if it is gone or not ours.
 
     The check and the signal are two steps, but through a pidfd (where there is one) they concern the same process.
     """
@@ -116,11 +116,11 @@ def kill(ident: Ident) -> bool:
     except OSError:
         return False
     except AttributeError:  # not Linux
-        return _kill_by_id(ident)
+        return _kill_by_id(ident, number)
     try:
         if not is_alive(ident):
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
     except OSError:
         return False
     finally:
@@ -128,11 +128,11 @@ def kill(ident: Ident) -> bool:
     return True
 
 
-def _kill_by_id(ident: Ident) -> bool:
+def _kill_by_id(ident: Ident, number: int) -> bool:
     if not is_alive(ident):
         return False
     try:
-        os.kill(ident.pid, signal.SIGKILL)
+        os.kill(ident.pid, number)
     except OSError:
         return False
     return True
@@ -203,6 +203,7 @@ def end_orphans(known: AbstractSet[int], within: float = 5.0) -> set[int]:
     """SIGKILL and reap all direct children that are not in `known`, until there are none; return those left over.
 
     For a child subreaper. It goes on for as long as there are any, because each dead one may leave its children to us.
+    SIGCHLD must not be ignored: a child that the kernel reaps while we look hides those that it leaves to us just then.
     """
     deadline = time.monotonic() + within
     while (orphans := child_pids() - known) and time.monotonic() < deadline:

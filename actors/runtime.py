@@ -56,7 +56,7 @@ class Runtime:
     registry: str  # the Registry's address, "127.0.0.1:port"
     store_url: str
     data_dir: str
-    pids: dict[str, Ident] = field(default_factory=dict)  # supervisor, server, admin, registry, and the first logger
+    pids: dict[str, Ident] = field(default_factory=dict)  # supervisor, undertaker, server, admin, registry, first logger
     boot_id: str = field(default_factory=machine_boot_id)
     version: int = RUNTIME_VERSION
 

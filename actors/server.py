@@ -1,6 +1,6 @@
 """Be the server: boot the actor system, start the Registry, answer HTTP until told to stop.
 
-It runs as the supervisor's one child. Whatever happens to it or to its actors, the supervisor ends what is left and starts
+It runs under the supervisor. Whatever happens to it or to its actors, the supervisor ends what is left and starts
 another one, so nothing here tries to repair anything.
 """
 
@@ -97,10 +97,12 @@ class Reporter:
             os.write(self.descriptor, json.dumps(what).encode() + b"\n")
 
 
-def run_server(serving: Serving, listener: socket.socket, url: str, guardian: int, reporter: Reporter) -> None:
+def run_server(
+    serving: Serving, listener: socket.socket, url: str, reporter: Reporter, *, supervisor: Ident, guardian: int
+) -> None:
     """Serve until SIGTERM; raise ServerFailed or RegistryLost if that can't begin.
 
-    `guardian` is the process that the actor system's admin dies with (the supervisor, as child subreaper).
+    `guardian` is the process that the actor system's admin dies with: the nearest child subreaper above.
     """
     os.setsid()  # the terminal's Ctrl-C is for the supervisor alone
     key_path = run_folder(serving.data_dir) / KEY_FILE
@@ -109,7 +111,7 @@ def run_server(serving: Serving, listener: socket.socket, url: str, guardian: in
     registry = booted.actor_system.createActor(serving.registry_class)
     registry_ident = _meet_registry(booted, registry)
     reporter.tell(pids={"registry": registry_ident})
-    runtime = _runtime(serving, url, booted, registry, registry_ident)
+    runtime = _runtime(serving, url, booted, registry, supervisor=supervisor, registry_ident=registry_ident)
     _start_registry(serving, booted, registry, registry_ident, runtime)
     runtime.write()
     app = serving.make_app(ServerContext(booted.actor_system, registry, runtime, serving.settings))
@@ -132,9 +134,11 @@ def _meet_registry(booted: Booted, registry: ActorAddress) -> Ident:
     return ident
 
 
-def _runtime(serving: Serving, url: str, booted: Booted, registry: ActorAddress, registry_ident: Ident) -> Runtime:
-    pids = {"admin": booted.admin, "logger": booted.logger, "registry": registry_ident}
-    for role, pid in (("supervisor", os.getppid()), ("server", os.getpid())):
+def _runtime(
+    serving: Serving, url: str, booted: Booted, registry: ActorAddress, *, supervisor: Ident, registry_ident: Ident
+) -> Runtime:
+    pids = {"supervisor": supervisor, "admin": booted.admin, "logger": booted.logger, "registry": registry_ident}
+    for role, pid in (("undertaker", os.getppid()), ("server", os.getpid())):
         if (ident := processes.identify(pid)) is not None:
             pids[role] = ident
     return Runtime(
@@ -217,7 +221,13 @@ class _QuietServer(uvicorn.Server):
 def _answer_http(app: Any, listener: socket.socket, reporter: Reporter, beat_seconds: float) -> None:
     """Answer requests until SIGTERM or SIGINT; then stop accepting and let those under way end, within a few seconds."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nobody here asks for the client's address, and a header must not be able to set it
+        ws="none",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = _QuietServer(config, reporter)
 

@@ -1,7 +1,7 @@
 """Serve: hold the data directory and the listening socket, run the server, start it over whenever anything vital dies.
 
-A supervisor has no threads and does next to nothing, so there is next to nothing in it that could fail. It is the child
-subreaper of the whole tree: whatever loses its parent becomes its child, and none escapes it.
+A supervisor has no threads and does next to nothing, so there is next to nothing in it that could fail. Nothing of its
+tree outlives it: see undertaker.py.
 """
 
 import contextlib
@@ -86,9 +86,11 @@ class _Supervisor:
         self._stop_signals = 0
 
     def run(self) -> int:
-        guardian = processes.become_subreaper()
+        processes.become_subreaper()  # should the undertaker die, all it had comes here
+        me = processes.identify(os.getpid())
+        assert me is not None, "who asks is there"
         with _signals_to_pipe() as (signals, written_by_handlers):
-            launch = Launch(self._serving, self._listener, self._url, guardian, (signals, written_by_handlers))
+            launch = Launch(self._serving, self._listener, self._url, me, (signals, written_by_handlers))
             while True:
                 generation = Generation(launch)
                 try:
@@ -116,7 +118,7 @@ class _Supervisor:
                 return "told to stop"
             if (reason := generation.dead()) is not None:
                 return reason
-            processes.reap_all_but(generation.server.pid)  # orphans of the tree: nobody else will
+            processes.reap_all_but(generation.undertaker.pid)  # orphans of the tree: nobody else will
 
     def _give_up_if_it_never_worked(self, generation: Generation, reason: str) -> None:
         """Raise what keeps the first start from succeeding; what has worked once is tried for ever."""
@@ -141,7 +143,7 @@ class _Supervisor:
             if self._stop_signals > 1 or remaining <= 0:
                 log.warning("ending the server at once; what its tasks have done is lost, they will run again")
                 return 1
-            wait_readable([signals], min(remaining, generation.look_again_within()))
+            wait_readable([signals, *generation.server_descriptors()], min(remaining, generation.look_again_within()))
             self._take_signals(signals)
         return 0
 

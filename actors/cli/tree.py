@@ -63,7 +63,8 @@ def _print(found: dict[str, Any]) -> None:
 
     nobody = {"pid": None, "memory": None}
     root = _tree("supervisor", found.get("supervisor", nobody))
-    server = root.add(_tree("server", found.get("server", nobody)))
+    undertaker = root.add(_tree("undertaker", found.get("undertaker", nobody)))
+    server = undertaker.add(_tree("server", found.get("server", nobody)))
     # By origin the admin is a child of the server; it has made the logger and the Registry.
     admin = server.add(_tree("admin", found.get("admin", nobody)))
     admin.add(_tree("logger", found.get("logger", nobody)))
