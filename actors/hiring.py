@@ -3,6 +3,8 @@
 What can't come up is tried again with backoff and reported as the queue's trouble: never a spin.
 """
 
+import logging
+
 from callboard.actors import processes
 from callboard.actors.crew import Doom, Moment, Slot, SlotState
 from callboard.actors.messages import StartQueue, StartWorker
@@ -15,6 +17,8 @@ AT_ONCE = 4
 _WAITS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next try, by how many starts have failed in a row."""
 _REPLACED_WHEN_CHANGED = ("worker", "types", "strict", "max_memory", "slots", "command")
+
+log = logging.getLogger(__name__)
 
 
 class Hiring:
@@ -84,8 +88,11 @@ class Hiring:
             self._failures, self.trouble = 0, ""
 
     def failed(self, reason: str) -> None:
-        """Take note of why a worker can't start; its death is told by `gone`."""
-        self.trouble = f"workers can't start: {reason}"
+        """Take note of why a worker can't start, and log it if it is news; its death is told by `gone`."""
+        trouble = f"workers can't start: {reason}"
+        if trouble != self.trouble:
+            log.error("queue %s: %s", self._owner.queue, trouble)
+        self.trouble = trouble
 
     def gone(self, worker: str, exitcode: int | None, now: Moment) -> None:
         """Account for a worker that has died, and see to its successor."""
@@ -101,7 +108,7 @@ class Hiring:
             self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
             self._failures += 1
             if self._failures > 1 and not self.trouble:
-                self.trouble = f"workers can't start: they die at once (exit {exit_name})"
+                self.failed(f"they die at once (exit {exit_name})")
 
     def apply(self, settings: QueueSettings) -> None:
         """Prepare for new settings: workers that were started with others of their own options are replaced."""

@@ -197,9 +197,9 @@ class QueueActor(QueueControls):
             self.hiring.gone(child.name, exitcode, now)
             self.go_on(now)
 
-    def child_not_ready(self, child: Child) -> None:
+    def child_not_ready(self, child: Child) -> None:  # noqa: ARG002 - named, each try would be a new reason
         """Report a worker that took too long to start; it has been killed."""
-        self.hiring.failed(f"worker {child.name} was not ready within its start_timeout")
+        self.hiring.failed("they are not ready within the queue's start_timeout")
 
     # ------------------------------------------------------------ the dead
 

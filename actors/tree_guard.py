@@ -1,6 +1,7 @@
 """Have the processes of a new actor system die with their parents, and name themselves to the one that boots them."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import select
@@ -84,6 +85,8 @@ def guarded(guardian: int, leave_behind: Sequence[int], report: Report) -> Itera
         def __init__(self, *args: Any) -> None:
             _become_member_of_the_tree(guardian, leave_behind)
             report.tell("admin")
+            # Thespian's "++++ Actor System gen (3, 10) started" is news to nobody; actors set their own level.
+            logging.root.setLevel(max(logging.root.level, logging.WARNING))
             super().__init__(*args)
 
         def run(self) -> None:

@@ -26,6 +26,7 @@ from callboard.actors.inheritance import close_inherited
 from callboard.actors.leftovers import kill_leftovers
 from callboard.actors.messages import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
 from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.start_failure import describe_start_failure
 from callboard.actors.task import ErrorKind
 from callboard.actors.worker_files import WorkerFiles
 from callboard.conf.logging import configure_logging
@@ -69,8 +70,9 @@ class WorkerActor(CallboardActor):
                 if path:
                     self._runners[type_] = CallRunner(load_handler(path), strict=settings.strict)
         except BaseException as error:
-            log.exception("worker %s of queue %s can't start", message.worker, message.queue)
-            self.send(sender, WorkerFailed(message.worker, f"{type(error).__name__}: {error}"))
+            # The queue logs the reason when it is a new one: this happens again at each try.
+            log.debug("worker %s of queue %s can't start", message.worker, message.queue, exc_info=True)
+            self.send(sender, WorkerFailed(message.worker, describe_start_failure(error)))
             self.send(self.myAddress, ActorExitRequest())
             return
         if settings.max_memory:

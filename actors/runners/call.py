@@ -45,10 +45,10 @@ class CallRunner:
                 value = self._wait_for(value)
             return self._judge(value)
         except MemoryError as error:
-            said = f"{_say(error)} (see the queue's max_memory)"
+            said = f"{say(error)} (see the queue's max_memory)"
             return failure(ErrorKind.ERROR, said, _trace(error))._replace(spent=True)
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the actor, which would run it again
-            return failure(ErrorKind.ERROR, _say(error), _trace(error))
+            return failure(ErrorKind.ERROR, say(error), _trace(error))
 
     def _wait_for(self, awaitable: Any) -> Any:
         if self._loop is None:
@@ -74,7 +74,7 @@ class CallRunner:
         try:
             payload = json.dumps(value, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            return failure(ErrorKind.RETURNED, f"returned {_show(value)}, which can't be JSON: {_say(error)}")
+            return failure(ErrorKind.RETURNED, f"returned {_show(value)}, which can't be JSON: {say(error)}")
         if len(payload) > MAX_RESULT_BYTES:
             size = f"{len(payload):,} bytes of JSON, more than {MAX_RESULT_BYTES:,}"
             return failure(ErrorKind.RETURNED, f"returned {size}: store it elsewhere and return where")
@@ -87,7 +87,7 @@ def failure(kind: ErrorKind, message: str, trace: str | None = None, *, discard:
     return AttemptOutcome(completed=False, payload=json.dumps(said).encode())
 
 
-def _say(error: BaseException) -> str:
+def say(error: BaseException) -> str:
     """Write an exception as one line, even one whose own `__str__` fails."""
     try:
         text = str(error)

@@ -31,7 +31,7 @@ BROKEN = {
     "unimportable": Broken("import a_module_that_is_not_there", "No module named 'a_module_that_is_not_there'"),
     "misspelt": Broken("class Task: pass", "module 'misspelt' has no 'Tasks'"),
     "raising": Broken(CLASS.format("raise RuntimeError('no database today')"), "RuntimeError: no database today"),
-    "hanging": Broken(CLASS.format("time.sleep(600)"), "not ready within its start_timeout"),
+    "hanging": Broken(CLASS.format("time.sleep(600)"), "not ready within the queue's start_timeout"),
     "exiting": Broken("os._exit(3)", "they die at once (exit 3)"),
     "crashing": Broken("os.abort()", "they die at once (exit SIGABRT)"),
 }
@@ -112,6 +112,17 @@ def test_a_queue_says_why_its_workers_can_not_start(name: str, seen: dict[str, S
     shown = seen[name].broken
     assert shown["state"] == "degraded"
     assert BROKEN[name].why in shown["why"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_reason_is_logged_once_and_not_at_every_try(name: str, seen: dict[str, Seen], server: Server) -> None:
+    (line,) = [line for line in server.log().splitlines() if f"queue {name}: workers can't start" in line]
+    assert BROKEN[name].why in line
+
+
+def test_a_working_system_logs_nothing_else(seen: dict[str, Seen], server: Server) -> None:
+    lines = server.log().splitlines()
+    assert [line for line in lines if "workers can't start" not in line and "Callboard is ready" not in line] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
