@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Final, TypeVar
 
-from callboard.actors import processes
+from callboard.actors import process_groups, processes
 from callboard.actors.children import Child, Children, SpawnFailed
 from callboard.actors.messages import Ping, Pong
 from callboard.actors.thespian_env import LOGGING_MANAGER, LOGGING_ROOT
@@ -192,7 +192,7 @@ class CallboardActor(Actor):  # type: ignore[misc]
 
     def kill_child(self, child: Child) -> None:
         """SIGKILL a child, together with its process group if it leads one; `child_exited` will follow."""
-        processes.kill_group(child.process)
+        process_groups.kill_group(child.process)
 
     def _look_after_children(self, now: float) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from thespian.actors import ActorAddress
 
-from callboard.actors import processes
+from callboard.actors import process_groups, processes
 from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
 
@@ -117,7 +117,7 @@ class Children:
 
 
 def _has_ended(process: BaseProcess) -> bool:
-    processes.kill_group_of_the_dead(process)
+    process_groups.kill_group_of_the_dead(process)
     return process.exitcode is not None
 
 
@@ -129,7 +129,7 @@ def _kill_groups_before_reaping(manager: Any) -> None:
     check = type(manager)._checkChildLiveness  # noqa: SLF001  # thespian's own
 
     def kill_group_and_check(info: Any) -> bool:
-        processes.kill_group_of_the_dead(info.childProc)
+        process_groups.kill_group_of_the_dead(info.childProc)
         return bool(check(info))
 
     manager._checkChildLiveness = kill_group_and_check  # noqa: SLF001  # thespian's own

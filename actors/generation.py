@@ -16,7 +16,8 @@ from typing import Any, Final, Never
 from callboard.actors import processes
 from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
-from callboard.actors.server import RegistryLost, Reporter, Serving, run_server
+from callboard.actors.server import RegistryLost, Serving, run_server
+from callboard.actors.server_reports import Reporter
 from callboard.actors.tree_guard import BootFailed
 from callboard.actors.undertaker import SIGNALS_OF_THE_SUPERVISOR, Born, fork_with_undertaker
 

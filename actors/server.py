@@ -4,12 +4,9 @@ It runs under the supervisor. Whatever happens to it or to its actors, the super
 another one, so nothing here tries to repair anything.
 """
 
-import asyncio
 import contextlib
-import json
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -19,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
-
 from callboard.actors import processes
 from callboard.actors.asking import ask
 from callboard.actors.errors import CallboardError
+from callboard.actors.http_server import DRAIN_SECONDS, answer_http
 from callboard.actors.messages import Ping, Refused, RegistryReady, ShutDown, ShutDownDone, StartRegistry
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import KEY_FILE, Runtime, run_folder, runtime_path
+from callboard.actors.server_reports import Reporter
 from callboard.actors.system import Booted, address_text, boot, shut_down
 
 # isort: split
@@ -35,7 +32,6 @@ from thespian.actors import ActorAddress, ActorSystem
 PINGS_PER_SILENCE: Final = 5
 MEETING_SECONDS: Final = 30.0
 REGISTRY_START_SECONDS: Final = 60.0
-DRAIN_SECONDS: Final = 3
 
 log = logging.getLogger(__name__)
 
@@ -84,19 +80,6 @@ class Serving:
         return self.silence_seconds / PINGS_PER_SILENCE
 
 
-class Reporter:
-    """Tell the supervisor, through a pipe, one JSON object a line; a supervisor that doesn't read holds nobody up."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        os.set_blocking(descriptor, False)
-
-    def tell(self, **what: object) -> None:
-        """Send a report; what doesn't fit into the pipe is dropped."""
-        with contextlib.suppress(OSError):
-            os.write(self.descriptor, json.dumps(what).encode() + b"\n")
-
-
 def run_server(
     serving: Serving, listener: socket.socket, url: str, reporter: Reporter, *, supervisor: Ident, guardian: int
 ) -> None:
@@ -116,7 +99,8 @@ def run_server(
     runtime.write()
     app = serving.make_app(ServerContext(booted.actor_system, registry, runtime, serving.settings))
     with _registry_watched(serving, booted.actor_system, registry, registry_ident):
-        _answer_http(app, listener, reporter, serving.beat_seconds)
+        if not answer_http(app, listener, reporter, serving.beat_seconds):
+            raise ServerFailed("the HTTP application did not start")
         _stop_registry(serving, booted, registry, registry_ident)
     runtime_path(serving.data_dir).unlink(missing_ok=True)
     shut_down(booted)
@@ -196,59 +180,3 @@ def _registry_watched(serving: Serving, actor_system: ActorSystem, registry: Act
     finally:
         stopping.set()
         watcher.join(serving.beat_seconds)
-
-
-class _QuietServer(uvicorn.Server):
-    """Uvicorn without its own signal handling, which raises the signal again at the end and so ends the process."""
-
-    def __init__(self, config: uvicorn.Config, reporter: Reporter) -> None:
-        super().__init__(config)
-        self._reporter = reporter
-
-    def stop(self) -> None:
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._reporter.tell(ready=True)
-
-
-def _answer_http(app: Any, listener: socket.socket, reporter: Reporter, beat_seconds: float) -> None:
-    """Answer requests until SIGTERM or SIGINT; then stop accepting and let those under way end, within a few seconds."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nobody here asks for the client's address, and a header must not be able to set it
-        ws="none",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = _QuietServer(config, reporter)
-
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.stop)
-        beating = asyncio.create_task(_beat(reporter, beat_seconds))
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            beating.cancel()
-
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(serve())
-    if not server.started:
-        raise ServerFailed("the HTTP application did not start")
-
-
-async def _beat(reporter: Reporter, seconds: float) -> None:
-    """Show the supervisor that the event loop turns."""
-    while True:
-        reporter.tell(beat=True)
-        await asyncio.sleep(seconds)

@@ -28,29 +28,6 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def lead_a_group_with_a_program(report: int) -> None:
-    os.setpgid(0, 0)
-    program = subprocess.Popen(["sleep", "1000"])
-    os.write(report, f"{program.pid}\n".encode())
-    time.sleep(1000)
-
-
-@pytest.fixture
-def leader() -> Iterator[tuple[multiprocessing.process.BaseProcess, Ident]]:
-    """A child that leads a process group in which a program runs."""
-    read, write = os.pipe()
-    child = FORK.Process(target=lead_a_group_with_a_program, args=(write,))
-    child.start()
-    program = processes.identify(int(os.read(read, 20)))
-    os.close(read)
-    os.close(write)
-    assert program is not None
-    yield child, program
-    child.kill()
-    child.join()
-    processes.kill(program)
-
-
 def test_this_process_is_alive_and_has_a_start_time() -> None:
     me = processes.identify(os.getpid())
     assert me is not None
@@ -154,39 +131,6 @@ def test_a_child_whose_parent_is_gone_already_ends_itself() -> None:
     process.start()
     process.join(10)
     assert process.exitcode == processes.ORPHAN_EXIT_CODE
-
-
-def test_a_kept_child_that_leads_a_group_is_killed_with_it(
-    leader: tuple[multiprocessing.process.BaseProcess, Ident],
-) -> None:
-    child, program = leader
-    assert processes.kill_group(child)
-    child.join(10)
-    assert child.exitcode == -signal.SIGKILL
-    eventually(lambda: not processes.is_alive(program))
-    assert not processes.kill_group(child)  # reaped: its id may be somebody else's
-
-
-def test_a_kept_child_in_our_group_is_killed_alone() -> None:
-    child = FORK.Process(target=time.sleep, args=(1000,))
-    child.start()
-    assert processes.kill_group(child)
-    child.join(10)
-    assert child.exitcode == -signal.SIGKILL
-
-
-def test_what_a_dead_leader_left_is_killed_only_before_it_is_reaped(
-    leader: tuple[multiprocessing.process.BaseProcess, Ident],
-) -> None:
-    child, program = leader
-    assert not processes.kill_group_of_the_dead(child)  # it isn't dead
-    assert processes.is_alive(program)
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    eventually(lambda: processes.kill_group_of_the_dead(child))
-    eventually(lambda: not processes.is_alive(program))
-    child.join()
-    assert not processes.kill_group_of_the_dead(child)
 
 
 @pytest.mark.parametrize(
