@@ -19,7 +19,7 @@ from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
 from callboard.actors.recovery import recover
 from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Transaction
-from callboard.actors.task import TaskState
+from callboard.actors.task import ENDED_STATES, TaskState
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
 
@@ -194,8 +194,8 @@ class QueueOwner(Foreman):
         room = None
         if self.settings.max_length:
             counts = self.store.counts()
-            waiting = sum(counts[s] for s in (TaskState.AVAILABLE, TaskState.SCHEDULED, TaskState.RETRYABLE))
-            room = self.settings.max_length - waiting
+            unfinished = sum(count for state, count in counts.items() if state not in ENDED_STATES)
+            room = self.settings.max_length - unfinished
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
         first_rank = self.places.take_ranks(len(arrivals.accepted), now)
         for task in arrivals.place(now.wall, first_rank):

@@ -18,7 +18,7 @@ _AT_ONCE: Final = 4
 # and crashes can't be taken for an answer. A class is not made here: what its constructor does is for real workers.
 _PROBE: Final = """
 import importlib, inspect, os, sys
-path, answer = sys.argv[1], int(sys.argv[2])
+path, answer, declared_only = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "declared"
 def say(text):
     os.write(answer, " ".join(text.split()).encode(errors="replace")[:2000] or b"fine")
     os._exit(0)
@@ -32,6 +32,10 @@ for name in attribute.split("."):
         target = getattr(target, name)
     except AttributeError:
         say(f"module {module} has no {attribute}")
+if declared_only and not hasattr(target, "__callboard_task__"):
+    ancestors = {(a.__module__, a.__name__) for a in getattr(target, "__mro__", ())}
+    if ("callboard.actors.handlers", "Worker") not in ancestors:
+        say(f"{path} is neither a Worker nor a function with @task: over HTTP only those are taken")
 if inspect.isclass(target):
     say("" if callable(getattr(target, "perform", None)) else f"{path} is a class without a method perform(task)")
 say("" if callable(target) else f"{path} is neither a class nor a function")
@@ -40,11 +44,12 @@ _FINE: Final = "fine"
 _ANSWER_BYTES: Final = 4096
 
 
-def check_worker(path: str, seconds: float = IMPORT_SECONDS) -> str | None:
+def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool = False) -> str | None:
     """Tell why a worker path (`module:attribute`) can't be used, None if it can.
 
     Imports it in a short-lived process with this one's interpreter, environment and working directory. It takes as
-    long as the import, at most `seconds`: call it from a thread where others wait.
+    long as the import, at most `seconds`: call it from a thread where others wait. declared: only what was written as a
+    handler is taken, a `Worker` or a function with `@task`, not whatever can be called.
     """
     module, _, attribute = path.partition(":")
     if not module or not attribute:
@@ -53,7 +58,7 @@ def check_worker(path: str, seconds: float = IMPORT_SECONDS) -> str | None:
     with open(reading, "rb", buffering=0) as answers:  # noqa: PTH123 - a descriptor, not a path
         try:
             process = subprocess.Popen(
-                [sys.executable, "-c", _PROBE, path, str(writing)],
+                [sys.executable, "-c", _PROBE, path, str(writing), "declared" if declared else "any"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

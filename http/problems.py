@@ -1,5 +1,6 @@
 """Answer every error as RFC 9457 problem+json, and never with a traceback."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -146,6 +147,12 @@ class NeverATraceback:
 
         try:
             await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer for this one: it may have been held for a task's end.
+            if begun:
+                raise
+            held = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping.", headers={"Retry-After": "1"})
+            await held.response()(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the error
             response = problem_of(error).response()
             if not begun:

@@ -155,7 +155,8 @@ async def _check_workers(settings: QueueSettings) -> None:
     """Refuse workers that can't be imported. Raises `Invalid`."""
     handlers = settings.handlers
     paths = sorted(set(handlers.values()))
-    reasons = dict(zip(paths, await asyncio.gather(*(asyncio.to_thread(check_worker, path) for path in paths)), strict=True))
+    checks = (asyncio.to_thread(check_worker, path, declared=True) for path in paths)
+    reasons = dict(zip(paths, await asyncio.gather(*checks), strict=True))
     errors: Errors = {}
     if settings.worker and (reason := reasons[settings.worker]):
         errors["worker"] = [reason]

@@ -137,6 +137,8 @@ def test_a_queue_is_made_and_changed(client: TestClient, actors: PlayedActors) -
         ({"worker": "nothing.there:Worker"}, None),  # can't be imported
         ({"types": {"A": SLEEP, "B": "nothing.there:B"}}, None),  # one of them can't be imported
         ({"worker": "no colon"}, None),  # not a path
+        ({"worker": "logging.config:dictConfig"}, None),  # can be called, but nobody wrote it as a handler
+        ({"types": {"A": "subprocess:Popen"}}, None),  # a class that is no Worker
     ],
 )
 def test_a_wrong_definition_is_refused_and_changes_nothing(

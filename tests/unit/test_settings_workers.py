@@ -98,6 +98,17 @@ def test_a_check_imports_nothing_into_this_process(module: Path) -> None:
     assert "mine" not in sys.modules
 
 
+def test_over_http_only_what_was_written_as_a_handler_is_taken(module: Path) -> None:
+    module.write_text(
+        "from callboard.actors import Worker, task\n\nclass Mine(Worker): pass\n\n@task\ndef marked(c): ...\n\ndef any_(c): ..."
+    )
+    assert check_worker("mine:Mine", declared=True) is None
+    assert check_worker("mine:marked", declared=True) is None
+    assert check_worker("mine:any_") is None
+    assert "neither a Worker nor" in str(check_worker("mine:any_", declared=True))
+    assert "neither a Worker nor" in str(check_worker("subprocess:Popen", declared=True))
+
+
 def test_each_queue_whose_workers_cannot_be_used_is_named(module: Path) -> None:
     module.write_text(GOOD)
     queues = {
