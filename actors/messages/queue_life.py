@@ -1,0 +1,83 @@
+"""Between the Registry and its Queues: coming up, settings, stopping."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from callboard.conf.settings import QueueSettings
+
+
+@dataclass(frozen=True)
+class StartQueue:
+    """Own this queue from now on."""
+
+    queue: str
+    data_dir: str
+    store_url: str
+    boot_id: str
+    samples: dict[str, Any]
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True)
+class DeadLetterAt:
+    """Forward what dies to this address from now on."""
+
+    address: ActorAddress
+
+
+@dataclass(frozen=True)
+class QueueReady:
+    """The Queue owns its tasks and takes more."""
+
+    queue: str
+    pid: int
+    incarnation: int
+    settings: QueueSettings
+    settings_version: int
+
+
+@dataclass(frozen=True)
+class QueueNotReady:
+    """The Queue can't own its tasks (store down, …) and ends itself; the Registry tries again with backoff."""
+
+    queue: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SettingsChanged:
+    """The Queue's settings are now these; sent by the Queue when it changed them itself (scale)."""
+
+    queue: str
+    settings: QueueSettings
+    settings_version: int
+
+
+@dataclass(frozen=True)
+class ApplySettings:
+    """The Registry has stored new settings for this queue."""
+
+    queue: str
+    settings: QueueSettings
+    settings_version: int
+
+
+@dataclass(frozen=True)
+class StopQueue:
+    """Hand out nothing more, let what runs end within the grace, store everything, then say QueueStopped."""
+
+    request_id: str
+    queue: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class QueueStopped:
+    """The Queue has stored everything and may be ended."""
+
+    request_id: str
+    queue: str
+    interrupted: int
