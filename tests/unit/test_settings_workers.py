@@ -99,9 +99,8 @@ def test_a_check_imports_nothing_into_this_process(module: Path) -> None:
 
 
 def test_over_http_only_what_was_written_as_a_handler_is_taken(module: Path) -> None:
-    module.write_text(
-        "from callboard.actors import Worker, task\n\nclass Mine(Worker): pass\n\n@task\ndef marked(c): ...\n\ndef any_(c): ..."
-    )
+    classes = "from callboard.actors import Worker, task\n\nclass Mine(Worker): pass\n\n"
+    module.write_text(classes + "@task\ndef marked(c): ...\n\ndef any_(c): ...")
     assert check_worker("mine:Mine", declared=True) is None
     assert check_worker("mine:marked", declared=True) is None
     assert check_worker("mine:any_") is None
