@@ -37,7 +37,8 @@ class Ledger:
         """Return all runs in the order in which they began."""
         open_runs: dict[tuple[str, int], list[int]] = {}
         runs: list[Run] = []
-        for line in self.path.read_text().splitlines():
+        # A line that is just being written may be seen in part.
+        for line in self.path.read_text().rpartition("\n")[0].splitlines():
             what, task, pid_text, at = line.split()
             pid = int(pid_text)
             if what == "begin":
