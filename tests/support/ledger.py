@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callboard.actors.handlers import TaskContext
+from callboard.actors.handlers import TaskContext, task
 
 PATH = "tests.support.ledger:run"
 """The worker path of `run`, for a configuration."""
@@ -58,6 +58,7 @@ class Ledger:
         return [run for run in self.runs() if run.ended is None]
 
 
+@task
 def run(context: dict[str, Any], ctx: TaskContext) -> None:
     """Run a task: note its beginning, take the time that its context says, note its end."""
     # Each line is one write at the end of the file, so that no two processes' lines get mixed up.
