@@ -164,13 +164,15 @@ def crash_beside_subprocesses(pids: Path) -> None:
 
 
 def _detach(pids: Path) -> None:
-    """Start a grandchild in a session of its own, whose parent has ended, and wait until it is one."""
-    code = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.write(1, b'%d' % os.getpid()); time.sleep(600)"
-    middle = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE)
-    assert middle.stdout is not None
-    pid = os.read(middle.stdout.fileno(), 20)
-    middle.wait()
-    _note(pids, int(pid))
+    """Start a grandchild in a session of its own whose parent has ended."""
+    if middle := os.fork():
+        os.waitpid(middle, 0)
+        return
+    os.setsid()
+    if pid := os.fork():
+        _note(pids, pid)
+        os._exit(0)
+    os.execvp("sleep", ["sleep", "600"])
 
 
 def return_twice(pids: Path) -> None:

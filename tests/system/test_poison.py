@@ -49,8 +49,9 @@ def returned(name: str, message: str) -> Poison:
     return Poison(name, "returned", message)
 
 
-def timeout(name: str, starts: int = 0) -> Poison:
-    return Poison(name, "timeout", "killed: it ran longer than its timeout of 200 ms", timeout="200ms", starts=starts)
+def timeout(name: str, milliseconds: int = 200, starts: int = 0) -> Poison:
+    message = f"killed: it ran longer than its timeout of {milliseconds} ms"
+    return Poison(name, "timeout", message, timeout=f"{milliseconds}ms", starts=starts)
 
 
 POISONS = [
@@ -86,7 +87,7 @@ POISONS = [
     timeout("hold_the_interpreter"),
     timeout("wait_for_itself"),
     timeout("stop_itself"),
-    timeout("never_return_beside_subprocesses", starts=2),
+    timeout("never_return_beside_subprocesses", 1000, starts=2),  # time to start them
 ]
 HARMLESS = [
     "print_garbage",
