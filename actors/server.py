@@ -5,6 +5,7 @@ another one, so nothing here tries to repair anything.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -88,6 +89,7 @@ def run_server(
     `guardian` is the process that the actor system's admin dies with: the nearest child subreaper above.
     """
     os.setsid()  # the terminal's Ctrl-C is for the supervisor alone
+    gc.set_threshold(50_000, 20, 100)  # what requests make goes without the collector; the default costs some per cent
     key_path = run_folder(serving.data_dir) / KEY_FILE
     booted = boot(key_path, guardian=guardian, leave_behind=(listener.fileno(), reporter.descriptor))
     reporter.tell(pids={"admin": booted.admin})
