@@ -17,17 +17,20 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from thespian.actors import ActorAddress
 
 from callboard.actors.bench.load import BenchFailed
+from callboard.actors.messages import QueueFound
 from callboard.actors.processes import die_with_parent
-from callboard.actors.submitting import context_text, new_task, task_shown
 from callboard.conf.queue_settings import QueueSettings
-from callboard.http.responses import data_response
-from callboard.http.schemas import NO_OPTIONS, TaskRequest, microseconds_now
+from callboard.http.building import Forms
+from callboard.http.responses import task_created
+from callboard.http.schemas import TaskRequest
 from callboard.http.validation import parse_json, read_body, validated
 
 HOST: Final = "127.0.0.1"
 MAX_BODY: Final = 2**20
+NOOP: Final = "noop"
 WORKER: Final = "callboard.actors.bench.tasks:noop"
 
 
@@ -49,27 +52,13 @@ def bare_starlette() -> Iterator[int]:
 def make_app() -> Starlette:
     """Return the application."""
     settings = QueueSettings(worker=WORKER, concurrency=2)
-    backoff = settings.backoff.to_backoff()
+    found = QueueFound("", NOOP, ActorAddress(None), 0, 0.0, 1, settings, 1)
+    forms = Forms()
 
     async def create_task(request: Request) -> Response:
         wanted = validated(TaskRequest, parse_json(await read_body(request, MAX_BODY)))
-        now = microseconds_now()
-        options = wanted.options or NO_OPTIONS
-        task = new_task(
-            wanted.queue,
-            settings,
-            type=wanted.type,
-            context_json=context_text(wanted.context),
-            priority=options.priority,
-            max_retries=options.retries(),
-            backoff=options.backoff_over(backoff),
-            timeout_ms=options.timeout_ms,
-            run_at=options.due(now),
-            created_by="http",
-            now=now,
-        )
-        shown = task_shown(task, wanted.queue, wanted.context)
-        return data_response(shown, HTTPStatus.CREATED, {"Location": f"/api/tasks/{task.id}"})
+        part = forms.build(found, [wanted])
+        return task_created(part.tasks[0].id, part.texts()[0], HTTPStatus.CREATED)
 
     return Starlette(routes=[Route("/api/tasks", create_task, methods=["POST"])])
 
@@ -80,7 +69,9 @@ def main() -> None:
     listener = socket.create_server((HOST, 0), backlog=2048)
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - how the parent learns the port
     # The options of callboard.actors.server: what differs would be counted for or against the queue.
-    config = uvicorn.Config(make_app(), log_config=None, access_log=False, server_header=False, ws="none")
+    config = uvicorn.Config(
+        make_app(), log_config=None, access_log=False, server_header=False, ws="none", proxy_headers=False
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 
