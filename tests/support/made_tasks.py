@@ -7,8 +7,14 @@ from callboard.actors.options import Backoff, BackoffStrategy
 from callboard.actors.store import ReadyTask
 from callboard.actors.task import NewTask
 
-NO_BACKOFF = json.dumps(Backoff(BackoffStrategy.NONE).to_json())
-ONE_SECOND = json.dumps(Backoff().to_json())
+
+def backoff_text(backoff: Backoff) -> str:
+    """Write a backoff as a task carries it."""
+    return json.dumps(backoff.to_json())
+
+
+NO_BACKOFF = backoff_text(Backoff(BackoffStrategy.NONE))
+ONE_SECOND = backoff_text(Backoff())
 WALL = 1_800_000_000_000_000
 """Where the tests' clocks start, in microseconds since the epoch."""
 

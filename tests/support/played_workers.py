@@ -34,6 +34,14 @@ class PlayedWorker:
         assert self.bell is None
         self.run = run
 
+    @property
+    def point(self) -> str:
+        """Where it stands. Ended: but that is not written yet."""
+        points = (["ended"] if self.unwritten else ["running"] if self.running is not None else []) + (
+            ["taken"] if self.held is not None else []
+        )
+        return " and ".join(points) or "between"
+
     def task(self, token: int | None) -> RunTask:
         assert self.run is not None
         assert token is not None

@@ -14,7 +14,7 @@ from callboard.actors.messages import Run, StartQueue, Submission, Verdict
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
-from callboard.actors.store import Store
+from callboard.actors.store import QueueStore, Store
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.task import NewTask, Task
 from callboard.actors.window import Window
@@ -51,6 +51,7 @@ class Stage:
         settings = settings or QueueSettings(worker="tests:work", concurrency=2)
         self.store.put_queue(queue, settings.model_dump_json(), "", self.wall)
         self.workers: dict[str, PlayedWorker] = {}
+        self._opened: list[QueueStore] = []
         self.own()
 
     @property
@@ -60,6 +61,7 @@ class Stage:
     def own(self) -> None:
         """Own the queue as a Queue actor does that starts; workers of an earlier owner must be dead."""
         owned, ownership = self.store.own(self.queue)
+        self._opened.append(owned)
         self.owned = BreakableStore(owned)
         settings = QueueSettings.model_validate_json(ownership.settings)
         self.owner = QueueOwner(self.queue, self.owned, ownership, settings, rng=random.Random(0), now=self.now)
@@ -102,7 +104,8 @@ class Stage:
         for slot in self.owner.crew.slots.values():
             slot.tokens.close()
             slot.journal.close()
-        self.owned.close()
+        for owned in self._opened:
+            owned.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # ------------------------------------------------------------ time
