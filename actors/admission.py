@@ -53,7 +53,9 @@ def admit(arrivals: Arrivals, transaction: Transaction, queue: str, room: int | 
     stored = transaction.existing(resent) if resent else set()
     verdicts = []
     for submission in arrivals.submissions:
-        tasks = [task for task in submission.tasks if task.id not in stored] if stored else submission.tasks
+        # A key remembers its tasks longer than the store may: one that has ended and was purged must not run again.
+        known = stored.union(*(use.ids for use in uses.get(submission.key, ()) if use.queue == queue))
+        tasks = [task for task in submission.tasks if task.id not in known] if known else submission.tasks
         verdict = _judge(submission, len(tasks), uses.get(submission.key, ()), queue, room, closed=closed)
         verdicts.append(verdict)
         if verdict.outcome is not Outcome.ACCEPTED:
