@@ -20,7 +20,7 @@ from callboard.actors.task import NewTask, Task
 from callboard.actors.window import Window
 from callboard.actors.worker_files import QueueFolder
 from callboard.conf.settings import QueueSettings
-from tests.support.breakable_store import BreakableStore
+from tests.support.breakable_store import BreakableStore, Breakage
 from tests.support.made_tasks import WALL
 from tests.support.played_workers import PlayedWorker
 
@@ -51,6 +51,7 @@ class Stage:
         settings = settings or QueueSettings(worker="tests:work", concurrency=2)
         self.store.put_queue(queue, settings.model_dump_json(), "", self.wall)
         self.workers: dict[str, PlayedWorker] = {}
+        self.breakage_at_start = Breakage.NONE
         self._opened: list[QueueStore] = []
         self.own()
 
@@ -63,6 +64,7 @@ class Stage:
         owned, ownership = self.store.own(self.queue)
         self._opened.append(owned)
         self.owned = BreakableStore(owned)
+        self.owned.breakage = self.breakage_at_start
         settings = QueueSettings.model_validate_json(ownership.settings)
         self.owner = QueueOwner(self.queue, self.owned, ownership, settings, rng=random.Random(0), now=self.now)
         if self._window is not None:
