@@ -1,16 +1,17 @@
-"""The owner of a queue, driven without actors: what it stores, what it hands out, and what it does when it can't."""
+"""What a queue's owner does with the tasks that are submitted to it, and with the orders for the queue as a whole."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from callboard.actors.crew import Doom
-from callboard.actors.errors import StoreUnavailable
+from callboard.actors.messages import DeadTask
+from callboard.actors.store import Change, Insert
+from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
-from tests.support.breakable_store import Breakage
 from tests.support.made_tasks import new_task
 from tests.support.stages import Stage
+
 
 ONE_WORKER = QueueSettings(worker="tests:work", concurrency=1)
 
@@ -22,16 +23,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.staff()
     yield stage
     stage.close()
-
-
-def test_a_queue_with_nothing_to_do_notices_that_its_store_is_well_again(stage: Stage) -> None:
-    stage.owned.breakage = Breakage.COMMIT
-    with pytest.raises(StoreUnavailable):
-        stage.submit(new_task())
-    stage.owned.breakage = Breakage.NONE
-    stage.wait_for_next_look()
-    assert stage.owner.trouble == ""
-    assert stage.owner.next_look(stage.now) > stage.mono
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -57,20 +48,105 @@ def test_a_task_named_twice_in_one_request_is_one_task(stage: Stage) -> None:
     assert stage.states(task) == ["completed"]
 
 
-def test_what_comes_back_from_behind_the_windows_edge_is_not_read_past(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, settings=ONE_WORKER, window=8)
+def test_a_paused_queue_begins_nothing_more_and_stays_paused_when_its_owner_changes(stage: Stage) -> None:
+    stage.owner.run_times.ran("work", 0)
+    running, waiting, late = new_task(), new_task(), new_task()
+    stage.submit(running, waiting)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.owner.set_paused(stage.now, paused=True)
+    assert stage.worker._tokens.take() is None
+    stage.worker.complete(stage.wall)
+    assert not stage.worker.take()
+    stage.ring(stage.worker)
+    stage.submit(late)
+    assert stage.states(running, waiting, late) == ["completed", "available", "available"]
+    stage.restart()
     stage.staff()
-    long = new_task(timeout_ms=1_000_000)
-    stage.submit(long)
-    worker = stage.worker
-    worker.take()
-    worker.begin(stage.wall)
-    urgent = [new_task(priority=5) for _ in range(17)]  # more than the window holds: its edge is now before `long`
-    stage.submit(*urgent)
-    stage.commands.cancel("r", tuple(task.id for task in urgent), "me", stage.now)
-    assert stage.owner.window.wants_more
-    stage.owner.doom(stage.slot(worker), Doom.INTERRUPT)
-    stage.lose(worker)
+    assert stage.owner.paused
+    assert stage.sent == []
+    stage.owner.set_paused(stage.now, paused=False)
+    stage.turn()
+    assert [run.id for run in stage.sent[0].tasks] == [waiting.id]
+
+
+def test_a_queue_takes_only_max_length_tasks(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=1, max_length=2))
+    assert stage.submit(new_task(), new_task(run_at=stage.wall + 1_000_000)).outcome == "accepted"
+    assert stage.submit(new_task()).outcome == "full"
     stage.staff()
-    assert [[task.id for task in run.tasks] for run in stage.sent] == [[long.id], [long.id]]
+    stage.do_all(stage.worker)
+    assert stage.submit(new_task()).outcome == "accepted"
     stage.close()
+
+
+def test_scaling_is_remembered_and_gets_a_new_version_of_the_settings(stage: Stage) -> None:
+    stage.owner.scale(7)
+    assert stage.owner.settings.concurrency == 7
+    assert stage.owner.settings_version == 2
+    stage.restart()
+    assert stage.owner.settings.concurrency == 7
+
+
+def test_a_task_runs_when_it_is_due_and_not_before(stage: Stage) -> None:
+    late, early = new_task(run_at=stage.wall + 2_000_000), new_task(run_at=stage.wall + 1_500_000)
+    stage.submit(late, early)
+    for moment, task in ((1_001.5, early), (1_002.0, late)):
+        before = len(stage.sent)
+        while len(stage.sent) == before:
+            stage.wait_for_next_look()
+        assert stage.mono == pytest.approx(moment)
+        assert [run.id for run in stage.sent[-1].tasks] == [task.id]
+        stage.do_all(stage.worker)
+
+
+def test_what_another_process_has_put_off_is_found_by_the_poll(stage: Stage) -> None:
+    """Nobody told the owner of it: the interval says how long it may take until it is found."""
+    task = new_task(run_at=stage.wall + 100)
+    with stage.owned.transaction() as transaction:
+        transaction.apply(Change(inserts=[Insert(task, "scheduled", 0, 1)]))
+    while not stage.sent:
+        stage.wait_for_next_look()
+    assert stage.mono <= 1_001.001
+
+
+def test_many_due_tasks_become_available_bit_by_bit(stage: Stage) -> None:
+    tasks = [new_task(run_at=stage.wall + 1_000) for _ in range(1_100)]
+    stage.submit(*tasks)
+    stage.owner.paused = True
+    stage.wait(1)
+    available = []
+    for _ in range(3):
+        stage.turn()
+        available.append(stage.owned.counts()[TaskState.AVAILABLE])
+        assert stage.owner.next_look(stage.now) <= stage.mono or available[-1] == 1_100
+    assert available == [500, 1_000, 1_100]
+
+
+def test_the_dead_are_kept_for_forwarding_but_not_without_a_bound(stage: Stage) -> None:
+    stage.owner.dead = [DeadTask(str(number), "mail", 0, "error", "") for number in range(1_000)]
+    task = new_task(max_retries=0)
+    stage.submit(task)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.worker.fail(stage.wall, "the last straw")
+    stage.turn()
+    assert len(stage.owner.dead) == 1_000
+    assert stage.owner.dead[-1] == DeadTask(task.id, "mail", stage.wall, "error", "the last straw")
+
+
+def test_rates_tell_what_was_submitted_completed_failed_and_how_long_workers_were_busy(stage: Stage) -> None:
+    good, bad = new_task(), new_task()
+    stage.submit(good)
+    stage.wait(2)
+    stage.do_all(stage.worker)
+    stage.submit(bad)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.worker.fail(stage.wall)
+    stage.worker.take()
+    stage.wait(1)
+    stage.ring(stage.worker)
+    stage.wait(1)
+    rates = {name: stage.owner.rates.per_second(name, stage.mono) for name in ("submitted", "completed", "failed", "busy")}
+    assert rates == pytest.approx({"submitted": 0.5, "completed": 0.25, "failed": 0.25, "busy": 0.75})
