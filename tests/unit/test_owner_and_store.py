@@ -13,7 +13,6 @@ from tests.support.breakable_store import Breakage
 from tests.support.made_tasks import new_task
 from tests.support.stages import Stage
 
-
 ONE_WORKER = QueueSettings(worker="tests:work", concurrency=1)
 
 

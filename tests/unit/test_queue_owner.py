@@ -12,7 +12,6 @@ from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import new_task
 from tests.support.stages import Stage
 
-
 ONE_WORKER = QueueSettings(worker="tests:work", concurrency=1)
 
 
