@@ -1,5 +1,6 @@
 """Handing out: which tasks go to which worker in one batch, what the store must know of it, and how to undo it."""
 
+import math
 from dataclasses import dataclass
 
 from callboard.actors.crew import Crew, Flight, Slot, SlotState
@@ -11,6 +12,8 @@ from callboard.actors.store import HandOut, Insert, ReadyTask, TaskUpdate
 from callboard.actors.task import CLAIMED, TaskState
 from callboard.actors.window import Window
 
+WORTH_A_MESSAGE_MICROSECONDS = 1_000
+"""About what it costs, in all processes together, to hand out a batch and to hear of its end."""
 _EXECUTING = str(TaskState.EXECUTING)
 
 
@@ -48,13 +51,18 @@ class Launcher:
         return min(len(self._crew.idle()), concurrency - self._crew.running())
 
     def choose(self, free: int, wall: int, mono: float) -> list[Launch]:
-        """Choose batches for so many idle workers: about 20 ms of work each, shared out evenly."""
+        """Choose batches for at most so many idle workers: about 20 ms of work each, shared out evenly.
+
+        What one worker has done before a second has got its message goes to one.
+        """
         launches: list[Launch] = []
         for slot in self._crew.idle()[: max(free, 0)]:
-            share = -(-len(self._window) // (free - len(launches)))
-            tasks = self._batch(min(share, MAX_BATCH), wall)
-            if not tasks:
+            head = self._window.peek()
+            if head is None:
                 break
+            waiting = len(self._window)
+            worth = math.ceil(waiting * self._run_times.mean(head) / WORTH_A_MESSAGE_MICROSECONDS)
+            tasks = self._batch(math.ceil(waiting / max(min(free - len(launches), worth), 1)), wall)
             self._last_number += 1
             launches.append(Launch(slot, self._last_number, tasks))
             self._crew.launch(slot, self._last_number, tasks, mono)
@@ -73,7 +81,7 @@ class Launcher:
         tasks: list[ReadyTask] = []
         work = 0.0
         size = 0
-        while len(tasks) < limit and (task := self._window.peek()) is not None:
+        while len(tasks) < min(limit, MAX_BATCH) and (task := self._window.peek()) is not None:
             work += self._run_times.expected(task, wall)
             size += len(task.context)
             if tasks and (work > BATCH_MICROSECONDS or size > BATCH_BYTES):

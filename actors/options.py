@@ -61,7 +61,7 @@ def parse_priority(value: str | int) -> int:
             return value
     elif value in PRIORITY_NAMES:
         return PRIORITY_NAMES[value]
-    message = f"must be \"low\", \"high\" or an integer from {MIN_PRIORITY} to {MAX_PRIORITY}"
+    message = f'must be "low", "high" or an integer from {MIN_PRIORITY} to {MAX_PRIORITY}'
     raise InvalidOption(message)
 
 

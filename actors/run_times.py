@@ -30,6 +30,10 @@ class RunTimes:
         for type_ in types:
             self._cautious_until[type_] = now + _CAUTION_MICROSECONDS
 
+    def mean(self, task: ReadyTask) -> float:
+        """Return how long tasks of this type take on average, in microseconds; an unknown type is taken for a long one."""
+        return self._mean.get(task.type, BATCH_MICROSECONDS)
+
     def expected(self, task: ReadyTask, now: int) -> float:
         """Return how long the task may take, in microseconds; an unknown or suspect type fills a batch by itself."""
         if self._cautious_until.get(task.type, 0) > now:

@@ -20,6 +20,7 @@ from callboard.actors.data_directory import claim
 from callboard.actors.errors import CallboardError
 from callboard.actors.generation import Generation, Launch, wait_readable
 from callboard.actors.restarts import Restarts
+from callboard.actors.roomy_stack import in_roomy_stack
 from callboard.actors.runtime import runtime_path
 from callboard.actors.server import Serving
 
@@ -44,7 +45,7 @@ def supervise(serving: Serving) -> int:
         lock = claim(serving.data_dir)
         try:
             with listen(serving.host, serving.port) as listener:
-                return _Supervisor(serving, listener).run()
+                return in_roomy_stack(_Supervisor(serving, listener).run)
         finally:
             os.close(lock)
     except CallboardError as error:

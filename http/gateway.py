@@ -21,6 +21,7 @@ from callboard.http.problems import Overloaded
 MESSAGE_TASKS: Final = 1_000
 MESSAGE_BYTES: Final = 1_000_000
 """No more than this goes into one message, unless one submission alone is larger: that is never split."""
+PAYING_TASKS: Final = 32
 WAITING_TASKS: Final = 20_000
 WAITING_REQUESTS: Final = 5_000
 WAITING_BYTES: Final = 64_000_000
@@ -80,6 +81,8 @@ class _Lane:
     waiting: deque[_Waiting] = field(default_factory=deque)
     tasks: int = 0
     bytes: int = 0
+    last: int = 0
+    """Tasks in the last message."""
     busy: bool = False
 
 
@@ -192,7 +195,12 @@ class ActorGateway:
 
 
 def _take(lane: _Lane) -> list[_Waiting]:
-    """Take what goes into the next message: built with the same settings, and within the limits of a message."""
+    """Take what goes into the next message: built with the same settings, and within the limits of a message.
+
+    Clients that have just got their answers come back with more. So that the queue has something to do meanwhile, only half
+    of all that are about go together, once these are enough to pay for a message.
+    """
+    limit = min(MESSAGE_TASKS, max(PAYING_TASKS, -(-(lane.last + lane.tasks) // 2)))
     version = lane.waiting[0].found.settings_version
     batch: list[_Waiting] = []
     tasks = size = 0
@@ -200,9 +208,10 @@ def _take(lane: _Lane) -> list[_Waiting]:
         first = lane.waiting[0]
         tasks += len(first.submission.tasks)
         size += first.size
-        if batch and (tasks > MESSAGE_TASKS or size > MESSAGE_BYTES):
+        if batch and (tasks > limit or size > MESSAGE_BYTES):
             break
         batch.append(lane.waiting.popleft())
         lane.tasks -= len(first.submission.tasks)
         lane.bytes -= first.size
+    lane.last = sum(len(waiting.submission.tasks) for waiting in batch)
     return batch

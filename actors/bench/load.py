@@ -41,8 +41,8 @@ class Burst:
 def post(path: str, body: Any) -> bytes:
     """Return a POST request, ready to be sent."""
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def send_all(host: str, port: int, requests: Sequence[bytes], connections: int) -> Burst:

@@ -4,6 +4,7 @@ The machine is never as quiet as one would like. So each round measures everythi
 within seconds of each other.
 """
 
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -116,6 +117,7 @@ def _task() -> dict[str, object]:
 
 
 def _measure_store(folder: Path, tasks: int, rounds: Rounds) -> None:
+    os.sync()  # as below
     path = folder / "limit.db"
     for batch in (BATCH, LARGE_BATCH):
         limit = measure_limit(path, tasks, batch, HAND_OUT)
@@ -130,6 +132,7 @@ def _measure_store(folder: Path, tasks: int, rounds: Rounds) -> None:
 
 
 def _measure_batches(client: _Client, tasks: int, rounds: Rounds) -> None:
+    os.sync()  # or the disk would still be writing what the measurement before has left
     used = client.server_cpu()
     burst = client.submit_batches(tasks)
     rounds["batch_submitted"].append(tasks / burst.seconds)

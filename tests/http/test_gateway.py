@@ -44,11 +44,27 @@ def test_what_comes_while_a_message_is_under_way_is_the_next_message() -> None:
         caller.go.clear()
         first = asyncio.create_task(gateway.submit(found(), submission(), 1))
         await until(lambda: len(caller.messages) == 1)
-        others = [asyncio.create_task(gateway.submit(found(), submission(), 1)) for _ in range(50)]
+        others = [asyncio.create_task(gateway.submit(found(), submission(), 1)) for _ in range(30)]
         await asyncio.sleep(0)
         caller.go.set()
         await asyncio.gather(first, *others)
-        assert caller.messages == [("q", 1), ("q", 50)]
+        assert caller.messages == [("q", 1), ("q", 30)]
+
+    with_gateway(test)
+
+
+def test_half_of_many_go_together_so_that_the_queue_has_something_to_do_meanwhile() -> None:
+    async def test(gateway: ActorGateway, caller: PlayedCaller) -> None:
+        caller.held = {"q"}
+        caller.go.clear()
+        first = asyncio.create_task(gateway.submit(found(), submission(), 1))
+        await until(lambda: len(caller.messages) == 1)
+        others = [asyncio.create_task(gateway.submit(found(), submission(), 1)) for _ in range(199)]
+        await asyncio.sleep(0)
+        caller.go.set()
+        await asyncio.gather(first, *others)
+        # 200 are about; then 199 with the 100 before, and so on.
+        assert caller.messages == [("q", 1), ("q", 100), ("q", 99)]
 
     with_gateway(test)
 
