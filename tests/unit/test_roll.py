@@ -1,0 +1,187 @@
+"""The Registry's roll: which queues are up, and when the others are tried again."""
+
+from typing import Any, cast
+
+import pytest
+
+from callboard.actors.children import Child
+from callboard.actors.messages import QueueReady
+from callboard.actors.roll import Entry, Roll, bring_in, is_empty
+from callboard.actors.store import Change, Insert
+from callboard.actors.store.memory import MemoryStore
+from callboard.actors.task import TaskState
+from callboard.conf.settings import QueueSettings
+from tests.support.made_tasks import WALL, new_task
+
+NOW = 100.0
+SETTINGS = QueueSettings(worker="tests:work")
+CHILD = cast(Child, object())
+
+
+def ready(version: int = 1) -> QueueReady:
+    return QueueReady("mail", 4711, 3, SETTINGS, version)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(clock=lambda: WALL)
+
+
+# ---------------------------------------------------------------- one queue
+
+
+def test_a_queue_that_has_come_up_takes_requests() -> None:
+    entry = Entry("mail", child=CHILD, down="disk full", pinged=5.0)
+    entry.came_up(ready(), "address")
+    assert (entry.ready, entry.address, entry.down, entry.pinged) == (ready(), "address", "", None)
+
+
+def test_a_queue_that_has_gone_down_takes_none() -> None:
+    entry = Entry("mail", child=CHILD)
+    entry.came_up(ready(), "address")
+    entry.went_down(NOW, uptime=60)
+    assert (entry.child, entry.ready, entry.address) == (None, None, None)
+
+
+def test_a_queue_that_can_not_start_is_tried_ever_more_rarely() -> None:
+    entry = Entry("mail")
+    waits = []
+    for _ in range(10):
+        entry.went_down(NOW, uptime=0.1)
+        waits.append(round(entry.not_before - NOW, 3))
+    assert waits == [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("was_ready", "uptime", "wait"),
+    [
+        (True, 60, 0.0),  # it had been well: whatever it died of, it starts anew at once
+        (True, 1, 1.0),  # it dies again and again
+        (False, 60, 1.0),  # it took long and never came up
+    ],
+)
+def test_only_one_that_had_been_well_for_a_while_is_restarted_at_once(was_ready: bool, uptime: float, wait: float) -> None:
+    entry = Entry("mail")
+    for _ in range(4):
+        entry.went_down(NOW, uptime=0.1)
+    if was_ready:
+        entry.came_up(ready(), "address")
+    entry.went_down(NOW, uptime)
+    assert entry.not_before - NOW == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(("version", "taken"), [(4, False), (5, True), (6, True)])
+def test_settings_older_than_those_known_are_ignored(version: int, taken: bool) -> None:
+    """What the Queue tells and what the Registry has stored may cross each other."""
+    entry = Entry("mail")
+    entry.came_up(ready(version=5), "address")
+    changed = SETTINGS.model_copy(update={"concurrency": 9})
+    entry.have_settings(changed, version)
+    assert entry.ready is not None
+    assert (entry.ready.settings == changed) == taken
+    assert entry.ready.settings_version == max(version, 5)
+
+
+def test_settings_of_a_queue_that_is_down_are_in_the_store_alone() -> None:
+    entry = Entry("mail")
+    entry.have_settings(SETTINGS, 2)
+    assert entry.ready is None
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def test_the_dead_letter_is_started_first_and_only_what_is_missing_and_due() -> None:
+    roll = Roll()
+    for name in ("alpha", "dead_letter", "beta", "gamma"):
+        roll.add(name)
+    found = {entry.name: entry for entry in roll}
+    found["beta"].child = CHILD
+    found["gamma"].not_before = NOW + 1
+    assert [entry.name for entry in roll.due(NOW)] == ["dead_letter", "alpha"]
+    assert [entry.name for entry in roll.due(NOW + 1)] == ["dead_letter", "alpha", "gamma"]
+
+
+def test_the_next_start_is_that_of_the_first_queue_to_be_tried_again() -> None:
+    roll = Roll()
+    assert roll.next_start(NOW) == float("inf")
+    for name, not_before in (("alpha", NOW + 5), ("beta", NOW + 2), ("gamma", NOW - 50)):
+        roll.add(name).not_before = not_before
+    assert roll.next_start(NOW) == NOW
+    gamma = roll.get("gamma")
+    assert gamma is not None
+    gamma.child = CHILD
+    assert roll.next_start(NOW) == NOW + 2
+
+
+def test_a_queue_is_on_the_roll_once_until_it_is_struck_off() -> None:
+    roll = Roll()
+    assert roll.add("mail") is roll.add("mail")
+    assert [entry.name for entry in roll] == ["mail"]
+    assert roll.live() == []
+    roll.add("mail").came_up(ready(), "address")
+    assert [entry.name for entry in roll.live()] == ["mail"]
+    for entry in roll:
+        roll.remove(entry.name)  # while one goes through it
+    assert roll.get("mail") is None
+
+
+# ---------------------------------------------------------------- configuration and store
+
+
+def rows(store: MemoryStore) -> dict[str, tuple[QueueSettings, int]]:
+    return {row.name: (QueueSettings.model_validate_json(row.settings), row.settings_version) for row in store.queues()}
+
+
+def test_the_configurations_queues_and_the_dead_letter_are_made(store: MemoryStore) -> None:
+    brought = bring_in(store, {"mail": SETTINGS}, WALL)
+    assert [row.name for row in brought] == ["dead_letter", "mail"]
+    assert rows(store) == {"mail": (SETTINGS, 1), "dead_letter": (QueueSettings(concurrency=0), 1)}
+
+
+def test_a_section_that_is_as_it_was_leaves_changes_at_run_time_alone(store: MemoryStore) -> None:
+    bring_in(store, {"mail": SETTINGS}, WALL)
+    changed = SETTINGS.model_copy(update={"concurrency": 9})
+    configured = next(row.configured for row in store.queues() if row.name == "mail")
+    store.put_queue("mail", changed.model_dump_json(), configured, WALL)
+    bring_in(store, {"mail": SETTINGS}, WALL)
+    assert rows(store)["mail"] == (changed, 2)
+
+
+def test_a_section_that_somebody_has_edited_wins(store: MemoryStore) -> None:
+    bring_in(store, {"mail": SETTINGS}, WALL)
+    edited = SETTINGS.model_copy(update={"concurrency": 4})
+    bring_in(store, {"mail": edited}, WALL)
+    assert rows(store)["mail"] == (edited, 2)
+
+
+def test_a_queue_made_at_run_time_stays_though_no_section_names_it(store: MemoryStore) -> None:
+    store.put_queue("made", SETTINGS.model_dump_json(), "", WALL)
+    assert [row.name for row in bring_in(store, {}, WALL)] == ["dead_letter", "made"]
+
+
+def test_the_dead_letter_can_be_configured(store: MemoryStore) -> None:
+    section = QueueSettings(concurrency=0, max_length=5)
+    bring_in(store, {"dead_letter": section}, WALL)
+    assert rows(store)["dead_letter"][0] == section
+
+
+@pytest.mark.parametrize(
+    ("state", "empty"),
+    [
+        *((str(state), state in {TaskState.COMPLETED, TaskState.CANCELLED}) for state in TaskState),
+        ("claimed", False),
+    ],
+)
+def test_only_history_may_go_with_a_queue(store: MemoryStore, state: str, empty: bool) -> None:
+    store.put_queue("mail", "{}", "", WALL)
+    values: dict[str, Any] = {"attempt": 1, "started_at": 1} if state == "executing" else {}
+    with store.own("mail")[0].transaction() as transaction:
+        transaction.apply(Change(inserts=[Insert(new_task(), state, 0, 1, **values)]))
+    assert is_empty(store, "mail") == empty
+
+
+def test_a_queue_without_tasks_or_without_a_row_is_empty(store: MemoryStore) -> None:
+    store.put_queue("mail", "{}", "", WALL)
+    assert is_empty(store, "mail")
+    assert is_empty(store, "unknown")
