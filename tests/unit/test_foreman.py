@@ -167,3 +167,19 @@ def test_a_bell_of_an_earlier_batch_is_ignored(stage: Stage) -> None:
     assert slot.state == "busy"
     stage.owner.gone("unknown", None, None, stage.now)
     assert slot.batch is not None
+
+
+def test_a_task_counts_as_running_until_its_killed_worker_is_dead(stage: Stage) -> None:
+    first, second = new_task(timeout_ms=500), new_task()
+    stage.submit(first, second)
+    worker = stage.worker
+    worker.take()
+    worker.begin(stage.wall)
+    while not stage.killed:
+        stage.wait_for_next_look()
+    stage.staff()
+    assert len(stage.workers) == 2
+    assert len(stage.sent) == 1
+    stage.lose(worker)
+    stage.turn()
+    assert [run.id for run in stage.sent[1].tasks] == [second.id]

@@ -31,6 +31,7 @@ def test_a_dead_workers_journal_is_kept_until_what_it_says_is_stored(stage: Stag
     stage.owned.breakage = Breakage.COMMIT
     stage.lose(worker)
     stage.turn()
+    stage.hire()
     stage.restart()
     assert stage.task(task.id).result == "done"
     assert stage.task(task.id).attempt == 1

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from callboard.actors.messages import DeadTask
+from callboard.actors.options import Backoff
 from callboard.actors.store import Change, Insert
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
-from tests.support.made_tasks import new_task
+from tests.support.made_tasks import backoff_text, new_task
 from tests.support.stages import Stage
 
 ONE_WORKER = QueueSettings(worker="tests:work", concurrency=1)
@@ -149,3 +150,33 @@ def test_rates_tell_what_was_submitted_completed_failed_and_how_long_workers_wer
     stage.wait(1)
     rates = {name: stage.owner.rates.per_second(name, stage.mono) for name in ("submitted", "completed", "failed", "busy")}
     assert rates == pytest.approx({"submitted": 0.5, "completed": 0.25, "failed": 0.25, "busy": 0.75})
+
+
+def test_a_task_that_has_become_due_joins_the_back_of_its_priority(stage: Stage) -> None:
+    due = new_task(run_at=stage.wall + 1_000_000)
+    running, waiting = new_task(), new_task()
+    stage.submit(due, running, waiting)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.wait(2)
+    stage.turn()
+    late = new_task()
+    stage.submit(late)
+    while stage.worker.run:
+        stage.do_all(stage.worker)
+    assert [run.id for batch in stage.sent for run in batch.tasks] == [running.id, waiting.id, due.id, late.id]
+
+
+def test_a_failed_task_runs_again_as_soon_as_its_backoff_is_over(stage: Stage) -> None:
+    task = new_task(backoff=backoff_text(Backoff(base_ms=250)))
+    stage.submit(task)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.worker.fail(stage.wall)
+    stage.worker.take()
+    failed_at = stage.mono
+    stage.ring(stage.worker)
+    while len(stage.sent) == 1:
+        stage.wait_for_next_look()
+    assert stage.mono == pytest.approx(failed_at + 0.25)
+    assert stage.sent[1].tasks[0].attempt == 2
