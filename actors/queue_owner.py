@@ -133,10 +133,7 @@ class QueueOwner(Foreman):
             if arrivals is None and not self._has_work(now):
                 return
             with self.store.transaction() as transaction:
-                if arrivals is not None:
-                    self._take_in(arrivals, transaction, now)
-                for task in self.places.promote(transaction, now):
-                    self.window.push(task)
+                self._bring_in(transaction, arrivals, now)
                 launches = self._launcher.choose(self._free(), now.wall, now.mono)
                 transaction.apply(self._change(arrivals, launches, now))
         except StoreUnavailable as error:
@@ -189,6 +186,16 @@ class QueueOwner(Foreman):
         if self.paused or self.stopping:
             return 0
         return self._launcher.free(self.settings.concurrency)
+
+    def _bring_in(self, transaction: Transaction, arrivals: Arrivals | None, now: Moment) -> None:
+        """Fill the window with what arrives and what is due."""
+        if self.trouble:
+            # A transaction that writes nothing would succeed on a full disk as well.
+            transaction.set_paused(self.paused)
+        if arrivals is not None:
+            self._take_in(arrivals, transaction, now)
+        for task in self.places.promote(transaction, now):
+            self.window.push(task)
 
     def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
         room = None
