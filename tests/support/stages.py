@@ -21,7 +21,7 @@ from callboard.actors.window import Window
 from callboard.actors.worker_files import QueueFolder
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import BreakableStore, Breakage
-from tests.support.made_tasks import WALL
+from tests.support.made_tasks import WALL, new_task
 from tests.support.played_workers import PlayedWorker
 
 SIGKILLED = -9
@@ -161,6 +161,24 @@ class Stage:
         """Let a worker do its whole batch and tell its owner."""
         worker.do_all(self.wall)
         self.ring(worker)
+
+    def begin(self, *tasks: NewTask) -> PlayedWorker:
+        """Submit tasks and let the only worker begin the first."""
+        self.submit(*tasks)
+        self.worker.take()
+        self.worker.begin(self.wall)
+        return self.worker
+
+    def let_die(self, count: int = 1) -> list[NewTask]:
+        """Submit tasks and let them fail for good, by the only worker."""
+        tasks = [new_task(max_retries=0) for _ in range(count)]
+        self.submit(*tasks)
+        while self.worker.run:
+            while self.worker.take():
+                self.worker.begin(self.wall)
+                self.worker.fail(self.wall)
+            self.ring(self.worker)
+        return tasks
 
     def lose(self, worker: PlayedWorker, exitcode: int | None = SIGKILLED) -> None:
         """Let a worker die, and tell its owner; its next turn is the test's."""

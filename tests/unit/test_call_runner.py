@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,78 +204,3 @@ def test_a_worker_without_memory_is_spent() -> None:
     assert outcome.spent
     assert "max_memory" in said(outcome)["message"]
     assert not run(raising(ValueError())).spent
-
-
-# ---------------------------------------------------------------- async
-
-
-@pytest.fixture
-def runner() -> Iterator[Callable[[Callable[[TaskContext], Any]], CallRunner]]:
-    """Make runners whose loops are closed afterwards."""
-    made: list[CallRunner] = []
-
-    def make(handler: Callable[[TaskContext], Any]) -> CallRunner:
-        made.append(CallRunner(handler, strict=False))
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one._loop is not None:
-            one._loop.close()
-
-
-MakeRunner = Callable[[Callable[[TaskContext], Any]], CallRunner]
-
-
-def test_a_coroutine_is_waited_for(runner: MakeRunner) -> None:
-    async def handler(ctx: TaskContext) -> dict[str, Any]:
-        await asyncio.sleep(0)
-        return ctx.context
-
-    assert runner(handler).run(CTX) == AttemptOutcome(completed=True, payload=b'{"a": 1}')
-
-
-def test_any_awaitable_is_waited_for(runner: MakeRunner) -> None:
-    class Later:
-        def __await__(self) -> Any:
-            yield from asyncio.sleep(0).__await__()
-            return 7
-
-    assert runner(returning(Later())).run(CTX).payload == b"7"
-
-
-def test_attempts_share_one_loop(runner: MakeRunner) -> None:
-    loops = []
-
-    async def handler(_ctx: TaskContext) -> None:
-        loops.append(asyncio.get_running_loop())
-
-    one = runner(handler)
-    one.run(CTX)
-    one.run(CTX)
-    assert loops[0] is loops[1]
-
-
-@pytest.mark.parametrize(
-    "error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt(), OwnBase(), asyncio.CancelledError(), GeneratorExit()]
-)
-def test_an_attempt_can_run_after_whatever_a_coroutine_raised(runner: MakeRunner, error: BaseException) -> None:
-    errors: list[BaseException] = [error]
-
-    async def handler(_ctx: TaskContext) -> str:
-        await asyncio.sleep(0)
-        if errors:
-            raise errors.pop()
-        return "well"
-
-    one = runner(handler)
-    assert said(one.run(CTX))["message"].startswith(type(error).__name__)
-    assert one.run(CTX) == AttemptOutcome(completed=True, payload=b'"well"')
-
-
-def test_an_awaitable_that_fails_to_be_one_is_an_error(runner: MakeRunner) -> None:
-    class Broken:
-        def __await__(self) -> Any:
-            raise LookupError("lost")
-
-    assert said(runner(returning(Broken())).run(CTX))["message"] == "LookupError: lost"

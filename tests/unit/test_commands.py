@@ -1,4 +1,4 @@
-"""Cancel, retry and purge, as people ask for them, on one owner's tasks."""
+"""Retry and purge, as people ask for them, on one owner's tasks."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from callboard.actors.task import NewTask
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import Breakage
 from tests.support.made_tasks import NO_BACKOFF, new_task
-from tests.support.played_workers import PlayedWorker
 from tests.support.stages import Stage
 
 
@@ -26,40 +25,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
-def started(stage: Stage, *tasks: NewTask) -> PlayedWorker:
-    """Submit tasks; the first of them runs."""
-    stage.submit(*tasks)
-    worker = stage.worker
-    worker.take()
-    worker.begin(stage.wall)
-    return worker
-
-
-def dead(stage: Stage, count: int = 1) -> list[NewTask]:
-    """Let tasks die."""
-    tasks = [new_task(max_retries=0) for _ in range(count)]
-    stage.submit(*tasks)
-    while stage.worker.run:
-        while stage.worker.take():
-            stage.worker.begin(stage.wall)
-            stage.worker.fail(stage.wall)
-        stage.ring(stage.worker)
-    return tasks
-
-
-def cancel(stage: Stage, *tasks: NewTask) -> None:
-    stage.commands.cancel("r", tuple(task.id for task in tasks), "somebody", stage.now)
-    stage.turn()
-
-
-def reply(stage: Stage) -> TasksChanged:
-    ((receiver, message),) = stage.replies
-    assert receiver == "somebody"
-    assert isinstance(message, TasksChanged)
-    assert message.request_id == "r"
-    return message
-
-
 def retry(stage: Stage, *tasks: NewTask, keep_attempts: bool = False) -> TasksChanged:
     ids = tuple(task.id for task in tasks)
     changed = stage.commands.retry("r", ids, stage.now, keep_attempts=keep_attempts)
@@ -67,171 +32,11 @@ def retry(stage: Stage, *tasks: NewTask, keep_attempts: bool = False) -> TasksCh
     return changed
 
 
-# ---------------------------------------------------------------- cancel
-
-
-def test_waiting_tasks_are_cancelled_at_once(stage: Stage) -> None:
-    running, waiting = new_task(), new_task()
-    later = new_task(run_at=stage.wall + 1_000_000)
-    started(stage, running, waiting, later)
-    cancel(stage, waiting, later)
-    assert reply(stage) == TasksChanged("r", (waiting.id, later.id), {})
-    assert stage.states(running, waiting, later) == ["executing", "cancelled", "cancelled"]
-    stage.do_all(stage.worker)
-    stage.wait(2)
-    stage.turn()
-    assert len(stage.sent) == 1
-
-
-def test_what_can_not_be_cancelled_is_named_with_its_state(stage: Stage) -> None:
-    done, unknown = new_task(), new_task()
-    stage.submit(done)
-    stage.do_all(stage.worker)
-    (died,) = dead(stage)
-    cancel(stage, done, died, unknown)
-    assert reply(stage) == TasksChanged("r", (), {done.id: "completed", died.id: "dead", unknown.id: ""})
-
-
-def test_a_running_task_is_cancelled_when_its_worker_is_dead(stage: Stage) -> None:
-    task = new_task()
-    worker = started(stage, task)
-    cancel(stage, task, task)  # an id that comes twice counts once
-    assert stage.killed == [worker.name]
-    assert stage.replies == []
-    stage.lose(worker)
-    assert stage.replies == []
-    stage.turn()
-    assert reply(stage) == TasksChanged("r", (task.id,), {})
-    stored = stage.task(task.id)
-    assert (stored.state, stored.attempt, stored.started_at, stored.finished_at) == ("cancelled", 1, stage.wall, stage.wall)
-
-
-def test_the_neighbours_of_a_cancelled_task_go_back_uncharged(stage: Stage) -> None:
-    stage.submit(new_task())
-    stage.do_all(stage.worker)  # the type is known to be quick, so tasks go out in batches
-    running, neighbour = new_task(), new_task()
-    worker = started(stage, running, neighbour)
-    assert len(stage.sent[-1].tasks) == 2
-    cancel(stage, running)
-    assert stage.states(neighbour) == ["available"]
-    stage.lose(worker)
-    stage.staff()
-    stage.do_all(stage.worker)
-    assert stage.states(running, neighbour) == ["cancelled", "completed"]
-    assert (stage.task(neighbour.id).attempt, stage.task(neighbour.id).errors) == (1, [])
-
-
-def test_a_task_that_is_quicker_than_its_cancellation_stays_completed(stage: Stage) -> None:
-    task = new_task()
-    worker = started(stage, task)
-    cancel(stage, task)
-    worker.complete(stage.wall)
-    stage.lose(worker)
-    stage.turn()
-    assert reply(stage) == TasksChanged("r", (), {task.id: "completed"})
-    assert stage.states(task) == ["completed"]
-
-
-def test_a_task_that_fails_before_its_cancellation_kills_it_is_not_retried(stage: Stage) -> None:
-    task, last = new_task(), new_task(max_retries=0)
-    for each, state in ((task, "cancelled"), (last, "dead")):
-        worker = started(stage, each)
-        cancel(stage, each)
-        worker.fail(stage.wall)
-        stage.lose(worker)
-        stage.staff()
-        assert stage.states(each) == [state]
-        assert len(stage.task(each.id).errors) == 1
-    answers = [message for _, message in stage.replies]
-    assert answers == [TasksChanged("r", (task.id,), {}), TasksChanged("r", (), {last.id: "dead"})]
-
-
-def test_a_cancellation_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
-    running, waiting = new_task(), new_task()
-    worker = started(stage, running, waiting)
-    stage.owned.breakage = Breakage.COMMIT
-    with pytest.raises(StoreUnavailable):
-        cancel(stage, running, waiting)
-    stage.owned.breakage = Breakage.NONE
-    stage.wait(1)
-    stage.turn()
-    assert stage.killed == []
-    assert stage.states(running, waiting) == ["executing", "available"]
-    worker.complete(stage.wall)
-    worker.take()
-    stage.ring(worker)
-    stage.do_all(worker)
-    assert stage.states(running, waiting) == ["completed", "completed"]
-
-
-def test_a_cancelled_task_that_its_worker_had_not_begun_counts_no_attempt(stage: Stage) -> None:
-    task = new_task()
-    stage.submit(task)
-    worker = stage.worker
-    worker.take()
-    cancel(stage, task)
-    stage.lose(worker)
-    stage.turn()
-    assert reply(stage).changed == (task.id,)
-    stored = stage.task(task.id)
-    assert (stored.state, stored.attempt, stored.started_at) == ("cancelled", 0, None)
-
-
-def test_a_cancellation_is_answered_though_the_worker_was_dying_already(stage: Stage) -> None:
-    task = new_task()
-    stage.submit(task)
-    worker = stage.worker
-    worker.take()
-    stage.wait(11)
-    stage.turn()
-    assert stage.killed == [worker.name]  # for not answering
-    cancel(stage, task)
-    stage.lose(worker)
-    stage.turn()
-    assert reply(stage).changed == (task.id,)
-    assert stage.states(task) == ["cancelled"]
-    assert stage.killed == [worker.name]
-
-
-@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)])
-def test_only_what_was_to_be_cancelled_is_though_its_worker_was_between_two_tasks(
-    stage: Stage, wanted: tuple[int, ...]
-) -> None:
-    stage.submit(new_task())
-    stage.do_all(stage.worker)  # the type is known to be quick, so tasks go out in batches
-    tasks = [new_task(), new_task()]
-    worker = started(stage, *tasks)
-    worker.complete(stage.wall, told=False)
-    worker.take()
-    cancel(stage, *(tasks[index] for index in wanted))
-    stage.lose(worker)  # it can't tell any more that the first has ended
-    stage.turn()
-    assert set(reply(stage).changed) == {tasks[index].id for index in wanted}
-    assert stage.states(*tasks) == ["cancelled" if index in wanted else "available" for index in (0, 1)]
-    assert [stage.task(task.id).attempt for task in tasks] == [1, 0]
-
-
-def test_what_begins_while_a_cancelled_task_ends_is_interrupted_with_its_worker(stage: Stage) -> None:
-    stage.submit(new_task())
-    stage.do_all(stage.worker)
-    first, second = new_task(), new_task()
-    worker = started(stage, first, second)
-    worker.complete(stage.wall, told=False)
-    worker.take()
-    cancel(stage, first)
-    worker.begin(stage.wall)
-    stage.lose(worker)
-    stage.turn()
-    assert reply(stage) == TasksChanged("r", (), {first.id: "completed"})
-    assert stage.states(second) == ["available"]
-    assert [error["kind"] for error in stage.task(second.id).errors] == ["interrupted"]
-
-
 # ---------------------------------------------------------------- retry
 
 
 def test_a_dead_task_is_retried_with_a_fresh_budget(stage: Stage) -> None:
-    (task,) = dead(stage)
+    (task,) = stage.let_die()
     assert retry(stage, task) == TasksChanged("r", (task.id,), {})
     assert [run.attempt for run in stage.sent[-1].tasks] == [1]
     stage.do_all(stage.worker)
@@ -240,13 +45,13 @@ def test_a_dead_task_is_retried_with_a_fresh_budget(stage: Stage) -> None:
 
 
 def test_attempts_can_be_kept_when_a_task_is_retried(stage: Stage) -> None:
-    (task,) = dead(stage)
+    (task,) = stage.let_die()
     retry(stage, task, keep_attempts=True)
     assert [run.attempt for run in stage.sent[-1].tasks] == [2]
 
 
 def test_a_retried_task_joins_the_back_of_its_priority(stage: Stage) -> None:
-    (task,) = dead(stage)
+    (task,) = stage.let_die()
     first, second = new_task(), new_task()
     stage.submit(first, second)
     retry(stage, task)
@@ -259,7 +64,7 @@ def test_a_task_that_has_not_ended_is_not_retried(stage: Stage) -> None:
     stage.submit(new_task())
     stage.do_all(stage.worker)
     running, claimed = new_task(backoff=NO_BACKOFF), new_task()
-    started(stage, running, claimed)
+    stage.begin(running, claimed)
     changed = retry(stage, running, claimed)
     assert changed.changed == ()
     assert set(changed.unchanged) == {running.id, claimed.id}
@@ -267,7 +72,7 @@ def test_a_task_that_has_not_ended_is_not_retried(stage: Stage) -> None:
 
 
 def test_a_retry_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
-    (task,) = dead(stage)
+    (task,) = stage.let_die()
     stage.owned.breakage = Breakage.COMMIT
     with pytest.raises(StoreUnavailable):
         retry(stage, task)
@@ -284,7 +89,7 @@ def test_a_retry_that_can_not_be_stored_changes_nothing(stage: Stage) -> None:
 
 
 def test_dead_tasks_are_purged_by_id_and_others_are_left_alone(stage: Stage) -> None:
-    first, second = dead(stage, 2)
+    first, second = stage.let_die(2)
     done = new_task()
     stage.submit(done)
     stage.do_all(stage.worker)
@@ -294,7 +99,7 @@ def test_dead_tasks_are_purged_by_id_and_others_are_left_alone(stage: Stage) -> 
 
 
 def test_all_dead_tasks_are_purged_in_many_small_transactions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead(stage, 5)
+    stage.let_die(5)
     stage.mono = time.monotonic()
     monkeypatch.setattr(commands, "_PURGE_AT_ONCE", 2)
     commits = stage.owned.commits
@@ -303,7 +108,7 @@ def test_all_dead_tasks_are_purged_in_many_small_transactions(stage: Stage, monk
 
 
 def test_a_long_purge_stops_after_a_while_and_says_that_there_is_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead(stage, 3)
+    stage.let_die(3)
     stage.mono = time.monotonic()
     monkeypatch.setattr(commands, "_PURGE_AT_ONCE", 1)
     monkeypatch.setattr(commands, "_PURGE_SECONDS", 0.0)
