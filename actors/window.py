@@ -32,6 +32,8 @@ class Window:
         self._lanes: list[int] = []
         self._tasks: dict[str, ReadyTask] = {}
         self._bytes = 0
+        self._gone = 0
+        """So many in the lines, at most, are not to be had any more."""
         self._edge: Key | None = _START
 
     def __len__(self) -> int:
@@ -104,6 +106,10 @@ class Window:
             task = self._tasks.pop(task_id, None)
             if task is not None:
                 self._bytes -= len(task.context)
+                self._gone += 1
+        if self._gone > self._limit:
+            # Where nothing is handed out, tasks that come and are cancelled would pile up behind the first.
+            self._rebuild(list(self._in_order()))
 
     def _add(self, task: ReadyTask) -> None:
         if task.id in self._tasks:
@@ -136,7 +142,10 @@ class Window:
                 break
             kept.append(task)
             size += len(task.context)
-        self._lines, self._lanes, self._tasks, self._bytes = {}, [], {}, 0
-        for task in kept:
-            self._add(task)
+        self._rebuild(kept)
         self._edge = (kept[-1].lane, kept[-1].rank)
+
+    def _rebuild(self, tasks: list[ReadyTask]) -> None:
+        self._lines, self._lanes, self._tasks, self._bytes, self._gone = {}, [], {}, 0, 0
+        for task in tasks:
+            self._add(task)

@@ -222,3 +222,14 @@ def test_any_tasks_come_out_sorted(keys: list[tuple[int, int]]) -> None:
     for lane, rank in keys:
         window.push(task(rank, lane))
     assert popped(window) == [f"{lane}/{rank}" for lane, rank in sorted(keys)]
+
+
+def test_tasks_that_come_and_go_leave_nothing_behind_though_none_is_handed_out() -> None:
+    window = whole()
+    window.push(task(1))
+    for rank in range(2, 1_000):
+        window.push(task(rank))
+        window.discard([f"0/{rank}"])
+        window.push(ready_task("again", rank=rank + 1))
+    assert sum(len(line) for line in window._lines.values()) < 30
+    assert popped(window) == ["0/1", "again"]
