@@ -100,11 +100,19 @@ def bring_in(store: Store, configured: Mapping[str, QueueSettings], now: int) ->
     rows = {row.name: row for row in store.queues()}
     wanted = {DEAD_LETTER: QueueSettings(concurrency=0), **configured}
     for name, settings in wanted.items():
-        text = settings.model_dump_json()
         row = rows.get(name)
-        if row is None or row.configured != text:
+        if row is None or not _says(row.configured, settings):
+            text = settings.model_dump_json()
             store.put_queue(name, text, text, now)
     return store.queues()
+
+
+def _says(configured: str, settings: QueueSettings) -> bool:
+    """Tell whether the section last seen means these settings: an option that is new since then is not an edit."""
+    try:
+        return QueueSettings.model_validate_json(configured) == settings
+    except ValueError:
+        return False
 
 
 def is_empty(store: Store, queue: str) -> bool:

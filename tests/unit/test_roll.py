@@ -1,5 +1,6 @@
 """The Registry's roll: which queues are up, and when the others are tried again."""
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -146,6 +147,22 @@ def test_a_section_that_is_as_it_was_leaves_changes_at_run_time_alone(store: Mem
     store.put_queue("mail", changed.model_dump_json(), configured, WALL)
     bring_in(store, {"mail": SETTINGS}, WALL)
     assert rows(store)["mail"] == (changed, 2)
+
+
+def test_an_option_that_a_new_version_brings_is_not_an_edit(store: MemoryStore) -> None:
+    """The section seen by the last version says nothing of it; what was changed at run time stays."""
+    seen = {key: value for key, value in json.loads(SETTINGS.model_dump_json()).items() if key != "start_timeout"}
+    changed = SETTINGS.model_copy(update={"concurrency": 9})
+    store.put_queue("mail", changed.model_dump_json(), json.dumps(seen), WALL)
+    bring_in(store, {"mail": SETTINGS}, WALL)
+    assert rows(store)["mail"] == (changed, 1)
+
+
+@pytest.mark.parametrize("seen", ["", "{not json", '{"option_of_a_later_version": 1}'])
+def test_a_section_that_can_not_be_read_is_replaced(store: MemoryStore, seen: str) -> None:
+    store.put_queue("mail", QueueSettings(concurrency=9).model_dump_json(), seen, WALL)
+    bring_in(store, {"mail": SETTINGS}, WALL)
+    assert rows(store)["mail"] == (SETTINGS, 2)
 
 
 def test_a_section_that_somebody_has_edited_wins(store: MemoryStore) -> None:
