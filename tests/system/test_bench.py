@@ -45,7 +45,8 @@ def running_children() -> set[int]:
 def assert_ratios(ratios: dict[str, dict[str, Any]], names: set[str]) -> None:
     assert set(ratios) == names
     for ratio in ratios.values():
-        assert ratio["ratio"] == pytest.approx(ratio["ours"] / ratio["other"], abs=0.001)
+        # What is shown is rounded: of times of some milliseconds little is left.
+        assert ratio["ratio"] == pytest.approx(ratio["ours"] / ratio["other"], rel=0.05)
         if ratio["target"] is None:
             assert ratio["met"] is None
         else:
