@@ -95,6 +95,14 @@ def test_a_request_for_another_queue_or_owner_is_refused_and_changes_nothing(
     assert (after.status.state, after.status.settings) == (before.status.state, before.status.settings)
 
 
+def test_a_queue_drains_until_it_is_resumed(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    ready = start(booted, queue, tmp_path)
+    drained = reply_to(booted, queue, DrainQueue(new_id(), QUEUE, ready.incarnation))
+    assert drained.status.state == "draining"
+    resumed = reply_to(booted, queue, ResumeQueue(new_id(), QUEUE, ready.incarnation))
+    assert resumed.status.state == "running"
+
+
 def test_an_owner_that_is_stopping_takes_no_requests(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
     ready = start(booted, queue, tmp_path)
     assert reply_to(booted, queue, StopQueue(new_id(), QUEUE, 1.0)).interrupted == 0

@@ -58,7 +58,7 @@ class Saver:
             with turn:
                 save(coverage)
 
-        Coverage.save = save_in_turn  # type: ignore[method-assign]
+        Coverage.save = save_in_turn  # type: ignore[assignment, method-assign]
 
     def follow_forks(self) -> None:
         os.register_at_fork(before=self.turn.acquire, after_in_parent=self.turn.release, after_in_child=self.restart)
