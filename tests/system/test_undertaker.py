@@ -60,6 +60,8 @@ def started_programs(server: Server) -> set[Ident]:
 def start_again(server: Server, gate: Path) -> None:
     """Start on the same data and let the task end: it has been interrupted each time, and charged for none."""
     gate.touch()
+    assert server.process is not None
+    server.process.wait(5)  # where it has threads (coverage's), it is a zombie before they have ended
     server.start()
     (task,) = server.settle("one")
     assert {(error["kind"], error["charged"]) for error in task["errors"]} == {("interrupted", False)}

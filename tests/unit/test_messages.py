@@ -27,7 +27,6 @@ PARTS = (messages.QueueStatus, messages.WorkerStatus)
 """Dataclasses that travel within messages."""
 REPLIES_TO_THE_EDGE = {
     messages.DeadPurged,
-    messages.DeathsListed,
     messages.QueueDeleted,
     messages.QueueDescribed,
     messages.QueueFound,
