@@ -27,6 +27,15 @@ from callboard.actors.messages.directory import (
     QueuesListed,
 )
 from callboard.actors.messages.liveness import Ping, Pong, RefusalReason, Refused
+from callboard.actors.messages.pulling import (
+    ExchangeTasks,
+    Given,
+    Settled,
+    Settlement,
+    TasksExchanged,
+    Want,
+    Word,
+)
 from callboard.actors.messages.queue_life import (
     ApplySettings,
     DeadLetterAt,
@@ -53,7 +62,9 @@ __all__ = [
     "DeleteQueue",
     "DescribeQueue",
     "DrainQueue",
+    "ExchangeTasks",
     "FindQueue",
+    "Given",
     "ListQueues",
     "Outcome",
     "PauseQueue",
@@ -81,6 +92,8 @@ __all__ = [
     "RunTask",
     "ScaleQueue",
     "SettingsChanged",
+    "Settled",
+    "Settlement",
     "ShutDown",
     "ShutDownDone",
     "StartQueue",
@@ -92,7 +105,10 @@ __all__ = [
     "TasksAccepted",
     "TasksChanged",
     "TasksDied",
+    "TasksExchanged",
     "Verdict",
+    "Want",
+    "Word",
     "WorkerFailed",
     "WorkerReady",
     "WorkerStatus",
