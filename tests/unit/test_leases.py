@@ -28,7 +28,7 @@ def test_any_text_can_be_shown_as_a_claim(text: str) -> None:
 
 
 def test_what_is_no_claim_is_read_as_none() -> None:
-    texts = ("", "q", "q:1", "q:x:t", "q:-1:t", "q:1:t:u", "q:²:t", "q:" + "9" * 19 + ":t")  # noqa: RUF001
+    texts = ("", "q", "q:1", "q:x:t", "q:-1:t", "q:1:t:u", "q:²:t", "q:" + "9" * 19 + ":t")
     assert [Claim.read(text) for text in texts] == [None] * len(texts)
 
 

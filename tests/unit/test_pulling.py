@@ -8,6 +8,7 @@ import pytest
 from callboard.actors.errors import StoreUnavailable
 from callboard.actors.messages import DeadTask
 from callboard.actors.store import TaskFilter
+from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import Breakage
 from tests.support.consumers import Held, exchange, fetch, places, say, want
@@ -46,7 +47,7 @@ def test_a_fetched_task_is_executing_and_counted_and_nobody_else_gets_it(stage: 
     stored = stage.task(task.id)
     assert (stored.state, stored.attempt, stored.started_at) == ("executing", 1, stage.wall)
     assert fetch(stage) == []
-    assert stage.store.counts()["mail"]["executing"] == 1
+    assert stage.store.counts()["mail"][TaskState.EXECUTING] == 1
 
 
 def test_an_acknowledged_task_is_completed_with_its_result(stage: Stage) -> None:
