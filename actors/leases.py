@@ -10,15 +10,9 @@ from typing import Final, NamedTuple
 
 from callboard.actors.crew import Moment
 from callboard.actors.messages import Want
+from callboard.actors.options import MAX_LEASE_MS
 from callboard.actors.store import HandOut, ReadyTask
 
-MIN_LEASE_MS: Final = 1
-MAX_LEASE_MS: Final = 86_400_000
-"""A day: a dead consumer's task waits no longer. A heartbeat renews it as often as one likes."""
-MAX_WANTED: Final = 1_000
-"""Tasks that one want may ask for."""
-MAX_CONSUMER: Final = 200
-"""Characters of a consumer's name."""
 _MARK: Final = "lease"
 _FIELDS: Final = 5
 

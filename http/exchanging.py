@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from callboard.actors.caller import QueueCaller
-from callboard.actors.messages import ExchangeTasks, Given, QueueFound, Settled, Settlement, TasksExchanged, Want, Word
+from callboard.actors.messages import ExchangeTasks, Given, QueueFound, Settled, Settlement, TasksExchanged, Want, surely
 from callboard.http.caller_pool import CallerPool
 from callboard.http.problems import Overloaded
 
@@ -125,11 +125,6 @@ def _ask(caller: QueueCaller, queue: str, batch: Sequence[_Waiting]) -> list[Exc
         return ExchangeTasks(request_id, found.queue, found.incarnation, settlements, wants)
 
     reply, unsure = caller.ask_queue(queue, request, TasksExchanged)
-    settled = [_sure(*pair) for pair in zip(settlements, reply.settled, strict=True)] if unsure else reply.settled
+    settled = tuple(map(surely, settlements, reply.settled)) if unsure else reply.settled
     words, given = iter(settled), iter(reply.given)
     return [Exchanged([next(words) for _ in one.settlements], [next(given) for _ in one.wants]) for one in batch]
-
-
-def _sure(word: Settlement, settled: Settled) -> Settled:
-    """Judge an answer of an owner whose predecessor may have done it already: then its failure was told."""
-    return Settled.DONE if word.word is Word.FAIL and settled is Settled.STALE else settled

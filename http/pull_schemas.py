@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from callboard.actors.leases import MAX_CONSUMER, MAX_LEASE_MS, MAX_WANTED, MIN_LEASE_MS
+from callboard.actors.options import MAX_CONSUMER, MAX_LEASE_MS, MAX_WANTED, MIN_LEASE_MS
 from callboard.actors.runners.call import MAX_RESULT_BYTES
 from callboard.http.answers import Answer, TaskShown
 from callboard.http.problems import json_text

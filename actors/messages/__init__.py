@@ -35,6 +35,7 @@ from callboard.actors.messages.pulling import (
     TasksExchanged,
     Want,
     Word,
+    surely,
 )
 from callboard.actors.messages.queue_life import (
     ApplySettings,
@@ -112,4 +113,5 @@ __all__ = [
     "WorkerFailed",
     "WorkerReady",
     "WorkerStatus",
+    "surely",
 ]

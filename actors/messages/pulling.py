@@ -38,6 +38,11 @@ class Settled(StrEnum):
     """There is no such task in this queue."""
 
 
+def surely(word: Settlement, settled: Settled) -> Settled:
+    """Judge the answer of an owner whose predecessor may have done it already: of a failure then only that it was told."""
+    return Settled.DONE if word.word is Word.FAIL and settled is Settled.STALE else settled
+
+
 class Want(NamedTuple):
     """One consumer's wish for tasks. `id`: the same wish, sent again, gets the tasks that it got and still holds."""
 

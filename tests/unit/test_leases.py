@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.actors.crew import Moment
-from callboard.actors.leases import MAX_LEASE_MS, Claim, Leases, is_lease, new_lease, read_lease
+from callboard.actors.leases import Claim, Leases, is_lease, new_lease, read_lease
 from callboard.actors.messages import Want
+from callboard.actors.options import MAX_LEASE_MS
 from callboard.actors.store import HandOut
 from tests.support.made_tasks import WALL, ready_task
 
