@@ -31,6 +31,7 @@ class Endpoint:
     may: tuple[int, ...] = ()
     keyed: bool = False
     """Takes an Idempotency-Key."""
+    key_means: str = "The same request under the same key is done once; the key is kept for 24 hours."
 
 
 def _get(
@@ -99,6 +100,7 @@ ENDPOINTS: Final = (
         answer=pull_schemas.ClaimedAnswer,
         may=(_NOT_FOUND, 413, 429),
         keyed=True,
+        key_means="The same request under the same key gets the tasks that it got and that are still held.",
     ),
     *(
         _post(f"/api/tasks/{{id}}/{verb}", handler, body, answers.TaskAnswer, _NOT_FOUND, _CONFLICT, 429)
