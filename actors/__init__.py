@@ -16,12 +16,14 @@ from callboard.actors.task import Task, TaskState
 from callboard.actors.handlers import Discard, Error, Ok, Worker, task
 
 if TYPE_CHECKING:
+    from callboard.actors.claimed import ClaimedTask
     from callboard.actors.client import AsyncClient, Client
     from callboard.actors.local_client import LocalClient
     from callboard.actors.request import TaskRequest
 
 __all__ = [
     "AsyncClient",
+    "ClaimedTask",
     "Client",
     "Discard",
     "Error",
@@ -37,6 +39,7 @@ __all__ = [
 # Loaded when asked for: a worker's process has no use for an HTTP client, and every actor would pay for it.
 _LATER: Final = {
     "AsyncClient": "callboard.actors.client",
+    "ClaimedTask": "callboard.actors.claimed",
     "Client": "callboard.actors.client",
     "LocalClient": "callboard.actors.local_client",
     "TaskRequest": "callboard.actors.request",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Final
 
-from callboard.actors.errors import CallboardError, InvalidOption, RequestRefused, TaskNotFound, WrongState
+from callboard.actors.errors import CallboardError, InvalidOption, RequestRefused, StaleClaim, TaskNotFound, WrongState
 from callboard.actors.options import Backoff, BackoffStrategy, parse_priority
 from callboard.actors.task import Task, TaskState, parse_time
 
@@ -62,6 +62,11 @@ def error_of(status: int, problem: Any, task_id: str = "") -> CallboardError:
         return InvalidOption(text or detail, field=found[0][0][-1] if found else "")
     if status == NOT_FOUND and task_id:
         return TaskNotFound(task_id)
+    kind = str(problem.get("type")).rpartition(":")[2]
+    if status == NOT_FOUND and kind == "unknown-queue":
+        return InvalidOption(detail, field="queue")
+    if status == CONFLICT and kind == "stale-claim":
+        return StaleClaim(task_id, detail)
     if status == CONFLICT and task_id:
         return WrongState(task_id, _state_in(problem, detail), detail)
     return RequestRefused(REASONS.get(status, "failed"), detail)

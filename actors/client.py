@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
+from callboard.actors.client_pulling import AsyncPullCalls, PullCalls
 from callboard.actors.conversation import Answer, Conversation, Lost, Pause, Send
 from callboard.actors.conversations import Conversations
 from callboard.actors.request import TaskOptions, TaskRequest
@@ -26,7 +27,7 @@ CONNECT_SECONDS: Final = 5.0
 _T = TypeVar("_T")
 
 
-class Client:
+class Client(PullCalls):
     """A blocking client; may be shared between threads, not across a fork. Close it, or use it in a `with` block.
 
     timeout: seconds after which a call is given up, with all its repetitions. Raises errors of `callboard.actors.errors`:
@@ -110,7 +111,7 @@ class Client:
                 came = _lost(error)
 
 
-class AsyncClient:
+class AsyncClient(AsyncPullCalls):
     """The same as `Client` for asyncio: every call is awaited. Close it, or use it in an `async with` block."""
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:

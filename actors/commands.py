@@ -49,7 +49,8 @@ class Commands:
         waiting = _Waiting(request_id, sender, set(running), [], dict.fromkeys(rest, ""))
         updates = []
         for task in owner.store.load(rest):
-            update = cancel(task, now.wall)
+            lease = owner.leases.of_task(task.id)
+            update = cancel(task, now.wall, *((lease.number, lease.started_at) if lease is not None else ()))
             if update is None:
                 waiting.unchanged[task.id] = task.state
                 continue
@@ -58,6 +59,7 @@ class Commands:
             waiting.changed.append(task.id)
         owner.store_wishes(updates, now)
         owner.window.discard(waiting.changed)
+        owner.end_leases(waiting.changed)
         # Nobody dies for a request that is refused, hence not before.
         for slot, index in running.values():
             owner.doom(slot, Doom.CANCEL, index)

@@ -1,6 +1,5 @@
 """Say what the HTTP clients ask for and what they make of the answers; `conversation.py` does the asking."""
 
-import json
 import random
 import time
 import uuid
@@ -10,7 +9,8 @@ from urllib.parse import quote
 
 from callboard.actors.answers import read_task
 from callboard.actors.conversation import Ask, Asker, Conversation
-from callboard.actors.errors import CallboardError, InvalidOption, PartlyAccepted, RequestTimedOut
+from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut
+from callboard.actors.pull_conversations import PullConversations, plain
 from callboard.actors.request import TaskRequest
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 
@@ -40,6 +40,7 @@ class Conversations:
         self._asker = Asker(url, timeout, clock, rng or random.Random())  # noqa: S311
         self._clock = clock
         self._wait_seconds = wait_seconds
+        self.pull = PullConversations(self._asker, clock, wait_seconds)
 
     def enqueue(self, wanted: TaskRequest, key: str | None) -> Conversation[Task]:
         """Submit one task; sent again under the same key, it is still one task."""
@@ -116,11 +117,7 @@ def _path(task_id: str, action: str = "") -> str:
 
 
 def _plain(body: dict[str, Any]) -> bytes:
-    """Write JSON, or raise `InvalidOption` for what has no form in it."""
-    try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidOption(f"can't be written as JSON: {error}", field="context") from None
+    return plain(body, "context")
 
 
 def _batches(tasks: list[bytes]) -> Iterator[bytes]:

@@ -30,6 +30,7 @@ def describe(owner: QueueOwner, hiring: Hiring, now: Moment, pid: int) -> QueueS
         failed_rate=owner.rates.per_second("failed", now.mono),
         oldest_age_ms=None if oldest is None else max(now.wall - oldest, 0) // 1_000,
         running=owner.crew.running(),
+        leased=len(owner.leases),
         utilisation=min(busy / concurrency, 1.0) if concurrency else 0.0,
     )
 

@@ -104,6 +104,15 @@ class WrongState(CallboardError):
         self.state = state
 
 
+class StaleClaim(WrongState):
+    """A fetched task is not with this consumer any more: its lease has expired, it was settled, or it was cancelled."""
+
+    STATE = "stale"
+
+    def __init__(self, task_id: str, detail: str = "") -> None:
+        super().__init__(task_id, self.STATE, detail or f"task {task_id} is not with this consumer any more")
+
+
 class PartlyAccepted(CallboardError):
     """Some of many tasks were accepted (`accepted`, as `Task`s, the first ones in order), then a request failed."""
 

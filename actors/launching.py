@@ -50,6 +50,11 @@ class Launcher:
         """Return how many workers may be given a batch now."""
         return min(len(self._crew.idle()), concurrency - self._crew.running())
 
+    def next_number(self) -> int:
+        """Take the number of the next hand-out."""
+        self._last_number += 1
+        return self._last_number
+
     def choose(self, free: int, wall: int, mono: float) -> list[Launch]:
         """Choose batches for at most so many idle workers: about 20 ms of work each, shared out evenly.
 

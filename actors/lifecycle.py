@@ -6,7 +6,7 @@ an event happened is the Queue's business (`queue_owner`), what follows from it 
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from callboard.actors.options import Backoff, BackoffStrategy
 from callboard.actors.store import ReadyTask, TaskUpdate
@@ -14,6 +14,7 @@ from callboard.actors.task import ENDED_STATES, AttemptError, ErrorKind, TaskSta
 
 MAX_INTERRUPTIONS = 10
 """So many uncharged interruptions in a row; the next is charged, or a task longer than the grace would loop for ever."""
+_UNKNOWN_ENDS = frozenset({ErrorKind.CRASH, ErrorKind.INTERRUPTED, ErrorKind.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ def give_back(task: ReadyTask) -> TaskUpdate | None:
         return None
     attempt = task.attempt - 1 if task.state == TaskState.EXECUTING else task.attempt
     return _update(task, TaskState.AVAILABLE, attempt=attempt)
+
+
+def lose(failure: Failed) -> Failed:
+    """Decide under at-most-once delivery: a run of which nobody knows how far it got is lost, and never done again.
+
+    An error and a timeout are known ends, and retried as ever.
+    """
+    if failure.kind not in _UNKNOWN_ENDS:
+        return failure
+    return replace(failure, kind=ErrorKind.LOST, message=f"lost, not to run twice: {failure.message}", discard=True)
 
 
 def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random, *, unwanted: bool = False) -> Transition:

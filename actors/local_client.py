@@ -9,6 +9,7 @@ from callboard.actors.caller import QueueCaller
 from callboard.actors.connection import DEFAULT_TIMEOUT_SECONDS, Connection
 from callboard.actors.control import Control
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut, TaskNotFound, WrongState
+from callboard.actors.local_pulling import LocalPulling
 from callboard.actors.local_submission import cut, submit
 from callboard.actors.messages import CancelTasks, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.request import TaskOptions, TaskRequest
@@ -18,7 +19,7 @@ POLL_SECONDS: Final = 0.01
 DEFAULT_DATA_DIR: Final = Path("var")
 
 
-class LocalClient:
+class LocalClient(LocalPulling):
     """The same calls as `Client`, for programs of the server's own user. Close it, or use it in a `with` block.
 
     Thespian keeps one actor system a process: a second LocalClient, to another server, takes the first one's place, and

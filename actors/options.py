@@ -16,6 +16,14 @@ MAX_MILLISECONDS = 100 * 365 * 86_400_000
 PRIORITY_NAMES = {"low": 0, "high": 1}
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
+MIN_LEASE_MS = 1
+MAX_LEASE_MS = 86_400_000
+"""A day: a dead consumer's task waits no longer. A heartbeat renews a lease as often as one likes."""
+MAX_WANTED = 1_000
+"""So many tasks a consumer may fetch at once."""
+MAX_CONSUMER = 200
+"""Characters of a consumer's name."""
+
 
 def parse_duration(text: str) -> int:
     """Turn `250ms`, `5s`, `1m30s`, `2h` or `7d` (Go's form plus days) into whole milliseconds.

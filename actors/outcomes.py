@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.hand_out import Mark, Record
-from callboard.actors.lifecycle import Failed, begin, cancel, fail, give_back
+from callboard.actors.lifecycle import Failed, begin, cancel, fail, give_back, lose
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
 from callboard.actors.store import Change, Completion, ReadyTask, TaskUpdate
@@ -44,6 +44,8 @@ class Outcomes:
         self.facts = Facts()
         self.awaited: set[str] = set()
         """Tasks of which somebody waits to hear that they have ended."""
+        self.at_most_once = False
+        """Whether a run that nobody knows the end of is the last one."""
 
     def sweep(self, slot: Slot, now: Moment) -> None:
         """Read what this worker has written since the last time."""
@@ -163,6 +165,8 @@ class Outcomes:
 
     def failed(self, task: ReadyTask, number: int, failure: Failed, *, unwanted: bool = False) -> None:
         """Apply a failure: the task waits for its retry, goes back, dies, or is cancelled (`unwanted`)."""
+        if self.at_most_once:
+            failure = lose(failure)
         transition = fail(task, number, failure, self._rng, unwanted=unwanted)
         update = transition.update
         self._write(update)

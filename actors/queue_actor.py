@@ -1,7 +1,7 @@
 """The Queue actor: a thin shell between messages and the owner of one queue.
 
 Every handler reads the clock once, tells the owner what has come, lets it take its turn, and then performs what the
-owner has decided (`_perform`).
+owner has decided (`perform`).
 """
 
 import gc
@@ -24,27 +24,23 @@ from callboard.actors.hiring import Hiring
 from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.messages import (
-    CancelTasks,
     DeadLetterAt,
     DeathsNoted,
-    PurgeDead,
     QueueNotReady,
     QueueReady,
     QueueStopped,
     RefusalReason,
     Refused,
     Report,
-    RetryTasks,
     StartQueue,
     StopQueue,
-    SubmitTasks,
-    TasksAccepted,
     TasksDied,
     WorkerFailed,
     WorkerReady,
 )
-from callboard.actors.queue_controls import QueueControls, read_clocks
+from callboard.actors.queue_controls import read_clocks
 from callboard.actors.queue_owner import QueueOwner
+from callboard.actors.queue_requests import QueueRequests
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
 from callboard.actors.worker import WorkerActor
@@ -55,7 +51,7 @@ from callboard.conf.settings import QueueSettings
 log = logging.getLogger(__name__)
 
 
-class QueueActor(QueueControls):
+class QueueActor(QueueRequests):
     """Owns one queue: the only writer of its tasks, the parent of its workers."""
 
     def __init__(self) -> None:
@@ -91,8 +87,8 @@ class QueueActor(QueueControls):
             self.send(self.myAddress, ActorExitRequest())
             return
         self.owner = owner
-        self._commands = Commands(owner)
-        owner.on_stored = self._commands.stored
+        self.commands = Commands(owner)
+        owner.on_stored = self.commands.stored
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
@@ -124,46 +120,6 @@ class QueueActor(QueueControls):
             self.send(sender, Refused(request_id, reason, str(error)))
         if self.owner is not None:
             self.wake_at(time.monotonic() + 0.1)
-
-    # ------------------------------------------------------------ tasks
-
-    @handles(SubmitTasks)
-    def submit(self, message: SubmitTasks, sender: ActorAddress) -> None:
-        """Store new tasks and answer when they are on disk."""
-        owner = self.addressed(message, sender)
-        if owner is None:
-            return
-        if message.settings_version != owner.settings_version:
-            self.send(sender, Refused(message.request_id, RefusalReason.STALE, "the queue's settings have changed"))
-            return
-        now = read_clocks()
-        verdicts = owner.submit(message.submissions, now)
-        self.send(sender, TasksAccepted(message.request_id, verdicts))
-        self._perform(now)
-
-    @handles(CancelTasks)
-    def cancel(self, message: CancelTasks, sender: ActorAddress) -> None:
-        """Cancel tasks; answered once the last of those that run is gone."""
-        if (owner := self.addressed(message, sender)) is not None:
-            now = read_clocks()
-            self._commands.cancel(message.request_id, message.ids, sender, now)
-            owner.turn(now)
-            self._perform(now)
-
-    @handles(RetryTasks)
-    def retry(self, message: RetryTasks, sender: ActorAddress) -> None:
-        """Put ended tasks back with a fresh budget."""
-        if self.addressed(message, sender) is not None:
-            now = read_clocks()
-            reply = self._commands.retry(message.request_id, message.ids, now, keep_attempts=message.keep_attempts)
-            self.send(sender, reply)
-            self.go_on(now)
-
-    @handles(PurgeDead)
-    def purge(self, message: PurgeDead, sender: ActorAddress) -> None:
-        """Delete dead tasks."""
-        if self.addressed(message, sender) is not None:
-            self.send(sender, self._commands.purge(message.request_id, message.ids, read_clocks()))
 
     # ------------------------------------------------------------ workers
 
@@ -232,9 +188,9 @@ class QueueActor(QueueControls):
         if self.owner is not None:
             self.owner.turn(now)
             self._housekeeping.turn(now)
-            self._perform(now)
+            self.perform(now)
 
-    def _perform(self, now: Moment) -> None:
+    def perform(self, now: Moment) -> None:
         """Do what the owner has decided: send, kill, hire; then ask to be woken for the next thing."""
         owner = self.owner
         assert owner is not None

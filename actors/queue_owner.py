@@ -5,32 +5,24 @@ what stands in `outbox` and asks `next_look` when to come back. Each turn is one
 known at that moment: new tasks, outcomes of all workers, the next hand-outs.
 """
 
-import logging
 import random
-from collections.abc import Callable
 
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Moment, care_for
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
-from callboard.actors.foreman import Foreman, Send
+from callboard.actors.foreman import Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
-from callboard.actors.messages import DeadTask, Submission, Verdict
-from callboard.actors.outcomes import Facts
-from callboard.actors.places import Places
+from callboard.actors.messages import Settlement, Submission, Verdict, Want
+from callboard.actors.pulling import Exchange
 from callboard.actors.recovery import recover
-from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Transaction
+from callboard.actors.store import Change, Ownership, QueueStore, Transaction
+from callboard.actors.storing import Storing
 from callboard.actors.task import ENDED_STATES, TaskState
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
 
-MAX_DEATHS_HELD = 1_000
-"""So many wait to be forwarded to the DeadLetter; older ones are in the store anyway."""
-_STORE_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
-log = logging.getLogger(__name__)
-
-
-class QueueOwner(Foreman):
+class QueueOwner(Storing):
     """Owns one queue from `recover` until the process ends."""
 
     def __init__(
@@ -43,23 +35,11 @@ class QueueOwner(Foreman):
         rng: random.Random,
         now: Moment,
     ) -> None:
-        super().__init__(queue, rng, now)
-        self.store = store
-        self.settings = settings
-        self.settings_version = 0
-        self.incarnation = ownership.incarnation
-        self.paused = ownership.paused
+        super().__init__(queue, store, ownership, settings, rng=rng, now=now)
         self.draining = False
         self.stopping = False
-        self.trouble = ""
-        """Why the store can't be used just now."""
-        self.on_stored: Callable[[Facts], None] = lambda _facts: None
-        """Called after each commit, for those who wait for what it has stored."""
-        self.dead: list[DeadTask] = []
-        self.places = Places(ownership.last_rank)
+        self._rng = rng
         self._launcher = Launcher(self.crew, self.window, self.run_times, ownership.last_hand_out)
-        self._store_failures = 0
-        self._store_retry = 0.0
 
     # ------------------------------------------------------------ what happened
 
@@ -68,27 +48,8 @@ class QueueOwner(Foreman):
         hand_outs = self.store.hand_outs()
         ids = [task_id for hand_out in hand_outs for task_id in hand_out.ids if task_id]
         tasks = {task.id: task for task in self.store.load(ids)}
-        recover(hand_outs, tasks, left, self.outcomes, now)
+        recover(self.adopt(hand_outs, tasks, now), tasks, left, self.outcomes, now)
         self.store_facts(now)
-
-    def store_facts(self, now: Moment) -> None:
-        """Store what has happened, without handing anything out. Raises `StoreUnavailable`; the facts then stay."""
-        facts = self.outcomes.facts
-        if facts.change:
-            with self.store.transaction() as transaction:
-                transaction.apply(facts.change)
-            self._stored(facts, now)
-
-    def store_wishes(self, updates: list[TaskUpdate], now: Moment) -> None:
-        """Store what somebody has asked for, and all facts. Raises `StoreUnavailable`; the wishes are then forgotten."""
-        facts = self.outcomes.facts
-        before = len(facts.change.updates)
-        facts.change.updates += updates
-        try:
-            self.store_facts(now)
-        except BaseException:
-            del facts.change.updates[before:]
-            raise
 
     def submit(self, submissions: tuple[Submission, ...], now: Moment) -> tuple[Verdict, ...]:
         """Store new tasks, the first of them already handed out if workers are idle. Raises `StoreUnavailable`."""
@@ -103,48 +64,49 @@ class QueueOwner(Foreman):
             raise StoreUnavailable(self.trouble)
         return arrivals.verdicts
 
-    def set_paused(self, now: Moment, *, paused: bool) -> None:
-        """Pause or resume, now and after a restart. Raises `StoreUnavailable`."""
-        if paused:
-            self.release_all(self.crew.busy(), now)
-        with self.store.transaction() as transaction:
-            transaction.set_paused(paused)
-        self.paused = paused
-
-    def scale(self, concurrency: int) -> None:
-        """Change the concurrency, now and after a restart. Raises `StoreUnavailable`."""
-        settings = self.settings.model_copy(update={"concurrency": concurrency})
-        with self.store.transaction() as transaction:
-            self.settings_version = transaction.set_settings(settings.model_dump_json())
-        self.settings = settings
+    def exchange(self, settlements: tuple[Settlement, ...], wants: tuple[Want, ...], now: Moment) -> Exchange:
+        """Store what consumers say of the tasks they have, and give them others. Raises `StoreUnavailable`."""
+        exchange = Exchange(settlements, wants)
+        self.turn(now, exchange=exchange)
+        if self.trouble:
+            raise StoreUnavailable(self.trouble)
+        return exchange
 
     # ------------------------------------------------------------ the turn
 
-    def turn(self, now: Moment, arrivals: Arrivals | None = None) -> None:
+    def turn(self, now: Moment, arrivals: Arrivals | None = None, exchange: Exchange | None = None) -> None:
         """Look at all workers, decide what runs next, store it all in one transaction, fill the outbox."""
         for slot in self.crew.busy():
             self.look_after(slot, now)
-        if arrivals is None and now.mono < self._store_retry:
+        self.expire(now)
+        if arrivals is None and exchange is None and now.mono < self._store_retry:
             return
         launches: list[Launch] = []
         self.places.promoted = []
         try:
             self._read_ahead(now)
-            if arrivals is None and not self._has_work(now):
+            if exchange is not None:
+                exchange.settle(self.queue, self.leases, self.store.load, self._rng, now)
+            if arrivals is None and not self._has_work(now, exchange):
+                self._serve(exchange, now)
                 return
             with self.store.transaction() as transaction:
                 self._bring_in(transaction, arrivals, now)
+                self._serve(exchange, now)
                 launches = self._launcher.choose(self._free(), now.wall, now.mono)
-                transaction.apply(self._change(arrivals, launches, now))
+                transaction.apply(self._change(arrivals, exchange, launches, now))
         except StoreUnavailable as error:
-            self._undo(arrivals, launches)
+            self._undo(arrivals, exchange, launches)
             self._in_trouble(str(error), now)
             return
         except BaseException:
-            self._undo(arrivals, launches)
+            self._undo(arrivals, exchange, launches)
             raise
         self.trouble, self._store_failures = "", 0
         self._stored(self.outcomes.facts, now)
+        if exchange is not None:
+            self.exchanged(exchange)
+            self._stored(exchange.facts, now)
         if arrivals is not None:
             self.rates.add("submitted", len(arrivals.placed), now.mono)
         for launch in launches:
@@ -153,7 +115,7 @@ class QueueOwner(Foreman):
 
     def next_look(self, now: Moment) -> float:
         """Return the monotonic time at which `turn` should be called if nothing happens before."""
-        moments = [care_for(slot, now.mono)[1] for slot in self.crew.busy()]
+        moments = [self.leases.next_end(), *(care_for(slot, now.mono)[1] for slot in self.crew.busy())]
         if self.trouble:
             moments.append(self._store_retry)
         else:
@@ -174,13 +136,15 @@ class QueueOwner(Foreman):
             self.window.filled(rows, everything=not rows, elsewhere=elsewhere)
         self.places.scan(self.store, now, self.settings.poll_interval_ms / 1_000)
 
-    def _has_work(self, now: Moment) -> bool:
-        """Tell whether there is anything to store: what has happened, what is due, what an idle worker can have.
+    def _has_work(self, now: Moment, exchange: Exchange | None) -> bool:
+        """Tell whether there is anything to store: what has happened, what is due, what somebody can have.
 
         A store that has failed is tried again even for nothing: nobody else would find out that it is well.
         """
-        may_launch = self._free() > 0 and self.window.peek() is not None
-        return may_launch or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
+        wanted = exchange is not None and bool(exchange.wants) and not (self.paused or self.stopping)
+        may_begin = (wanted or self._free() > 0) and self.window.peek() is not None
+        said = exchange is not None and bool(exchange.facts.change)
+        return may_begin or said or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
 
     def _free(self) -> int:
         if self.paused or self.stopping:
@@ -197,6 +161,11 @@ class QueueOwner(Foreman):
         for task in self.places.promote(transaction, now):
             self.window.push(task)
 
+    def _serve(self, exchange: Exchange | None, now: Moment) -> None:
+        if exchange is not None:
+            numbers = iter(self._launcher.next_number, 0)
+            exchange.serve(self.leases, self.window, numbers, now, closed=self.paused or self.stopping)
+
     def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
         room = None
         if self.settings.max_length:
@@ -210,42 +179,26 @@ class QueueOwner(Foreman):
         for run_at in arrivals.later:
             self.places.note(run_at)
 
-    def _change(self, arrivals: Arrivals | None, launches: list[Launch], now: Moment) -> Change:
-        """Put together what this turn stores: the facts, the arrivals, and the hand-outs of both."""
+    def _change(self, arrivals: Arrivals | None, exchange: Exchange | None, launches: list[Launch], now: Moment) -> Change:
+        """Put together what this turn stores: the facts, the arrivals, what consumers want, and all hand-outs."""
         facts = self.outcomes.facts.change
+        asked = exchange.facts.change if exchange is not None else Change()
         arrived = arrivals.placed if arrivals is not None else {}
         inserts, updates = rows_of(launches, arrived, now.wall)
         return Change(
             inserts=inserts,
-            updates=facts.updates + updates,
-            completions=facts.completions,
-            hand_outs=facts.hand_outs + [launch.row() for launch in launches],
-            hand_outs_ended=facts.hand_outs_ended,
+            updates=facts.updates + asked.updates + updates,
+            completions=facts.completions + asked.completions,
+            hand_outs=facts.hand_outs + asked.hand_outs + [launch.row() for launch in launches],
+            hand_outs_ended=facts.hand_outs_ended + asked.hand_outs_ended,
             keys=arrivals.keys if arrivals is not None else [],
         )
 
-    def _undo(self, arrivals: Arrivals | None, launches: list[Launch]) -> None:
+    def _undo(self, arrivals: Arrivals | None, exchange: Exchange | None, launches: list[Launch]) -> None:
         """Forget what was decided and could not be stored; facts stay until they can."""
         self._launcher.undo(launches)
+        for task in exchange.taken if exchange is not None else ():
+            self.window.push(task)
         self.window.discard(task.id for task in self.places.promoted)
         if arrivals is not None:
             self.window.discard(arrivals.pushed)
-
-    def _in_trouble(self, reason: str, now: Moment) -> None:
-        wait = _STORE_RETRY_SECONDS[min(self._store_failures, len(_STORE_RETRY_SECONDS) - 1)]
-        self._store_failures += 1
-        self._store_retry = now.mono + wait
-        if reason != self.trouble:
-            log.error("queue %s is degraded: %s", self.queue, reason)
-        self.trouble = reason
-
-    def _stored(self, facts: Facts, now: Moment) -> None:
-        """Go on after a commit: the facts are history."""
-        self.rates.add("completed", len(facts.change.completions), now.mono)
-        self.rates.add("failed", facts.failed, now.mono)
-        self.dead = (self.dead + facts.dead)[-MAX_DEATHS_HELD:]
-        for update in facts.change.updates:
-            if update.state == TaskState.RETRYABLE and update.run_at is not None:
-                self.places.note(update.run_at)
-        self.outcomes.facts = Facts()
-        self.on_stored(facts)

@@ -2,7 +2,8 @@
 
 Their workers are gone (they die with their Queue). The store names the batches, the journals say what became of each
 task: ended, running (interrupted, not charged) or never begun (nothing happened). After a power cut no journal is
-believed, and what the store calls executing is taken for interrupted.
+believed, and what the store calls executing is taken for interrupted; under at-most-once delivery, all that was handed
+out is: any of it may have begun.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def _settle(
     end = next((record for record in records if record.mark != Mark.BEGUN), None)
     if end is not None:
         outcomes.ended(Flight(task, task.state, task.attempt), end, end.at if begun is None else begun)
-    elif begun is not None or (task.state == TaskState.EXECUTING and not believed):
+    elif begun is not None or (not believed and (task.state == TaskState.EXECUTING or outcomes.at_most_once)):
         message = "Callboard itself was stopped or died while the task ran"
         outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))
     else:

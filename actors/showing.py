@@ -16,6 +16,7 @@ def queue_shown(status: QueueStatus) -> dict[str, Any]:
         "why": status.why,
         "counts": counts_shown(status.counts),
         "running": status.running,
+        "leased": status.leased,
         "oldest_age_ms": status.oldest_age_ms,
         "utilisation": round(status.utilisation, 4),
         "rates": {
@@ -39,6 +40,7 @@ def queue_down_shown(
         "why": why,
         "counts": counts_shown(counts or {}),
         "running": 0,
+        "leased": 0,
         "oldest_age_ms": None,
         "utilisation": 0.0,
         "rates": {"submitted": 0.0, "completed": 0.0, "failed": 0.0},

@@ -103,7 +103,8 @@ class QueueShown(Answer):
     state: Literal["running", "paused", "draining", "degraded"]
     why: str = Field(description="Why it is in this state, where that needs saying.")
     counts: Counts
-    running: int
+    running: int = Field(description="Tasks that workers run.")
+    leased: int = Field(description="Tasks that consumers have fetched and not settled.")
     oldest_age_ms: int | None = Field(description="Age of the task that has been available longest.")
     utilisation: float = Field(description="Part of the concurrency that was busy over the last minute, 0 to 1.")
     rates: Rates

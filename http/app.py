@@ -18,6 +18,7 @@ from callboard.actors.store import Store
 from callboard.actors.store.opening import open_store
 from callboard.conf.settings import Settings
 from callboard.http.auth import Door
+from callboard.http.bell import Bell
 from callboard.http.dispatch import Application, Handler, PathEndpoint
 from callboard.http.edge import Edge
 from callboard.http.endpoints import ENDPOINTS, Endpoint
@@ -67,11 +68,12 @@ def create_app(
 async def running_edge(settings: Settings, gateway: Gateway, store: Store) -> AsyncIterator[Edge]:
     """Give what the routes work with, and end all of it afterwards."""
     readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="callboard-read")
-    watcher = Watcher(store)
+    watcher, bell = Watcher(store), Bell(store)
     try:
-        yield Edge(settings, gateway, store, watcher, readers)
+        yield Edge(settings, gateway, store, watcher, bell, readers)
     finally:
         await watcher.close()
+        await bell.close()
         await gateway.close()
         await asyncio.to_thread(readers.shutdown, cancel_futures=True)
         await asyncio.to_thread(store.close)

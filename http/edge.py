@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from callboard.actors.store import Store
 from callboard.conf.settings import Settings
+from callboard.http.bell import Bell
 from callboard.http.building import Forms
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
@@ -31,6 +32,7 @@ class Edge:
     gateway: Gateway
     store: Store
     watcher: Watcher
+    bell: Bell
     readers: ThreadPoolExecutor
     forms: Forms = field(default_factory=Forms)
 

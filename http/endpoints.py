@@ -7,9 +7,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from callboard.conf.settings import QueueSettings
-from callboard.http import answers, queries, schemas
+from callboard.http import answers, pull_schemas, queries, schemas
 from callboard.http.dispatch import Handler
-from callboard.http.routes import dead, ops, queues, tasks
+from callboard.http.routes import dead, ops, pull, queues, tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Endpoint:
     may: tuple[int, ...] = ()
     keyed: bool = False
     """Takes an Idempotency-Key."""
+    key_means: str = "The same request under the same key is done once; the key is kept for 24 hours."
 
 
 def _get(
@@ -91,6 +92,25 @@ ENDPOINTS: Final = (
         optional=True,
     ),
     _post("/api/tasks/{id}/cancel", tasks.cancel_task, None, answers.TaskAnswer, _NOT_FOUND, _CONFLICT),
+    Endpoint(
+        method="POST",
+        path="/api/queues/{name}/dequeue",
+        handler=pull.dequeue,
+        body=pull_schemas.DequeueRequest,
+        answer=pull_schemas.ClaimedAnswer,
+        may=(_NOT_FOUND, 413, 429),
+        keyed=True,
+        key_means="The same request under the same key gets the tasks that it got and that are still held.",
+    ),
+    *(
+        _post(f"/api/tasks/{{id}}/{verb}", handler, body, answers.TaskAnswer, _NOT_FOUND, _CONFLICT, 429)
+        for verb, handler, body in (
+            ("ack", pull.ack_task, pull_schemas.AckRequest),
+            ("fail", pull.fail_task, pull_schemas.FailRequest),
+            ("heartbeat", pull.heartbeat_task, pull_schemas.HeartbeatRequest),
+        )
+    ),
+    _post("/api/tasks/ack", pull.ack_tasks, pull_schemas.AcksRequest, pull_schemas.AcksAnswer, 429),
     _get("/api/queues", queues.list_queues, answers.QueuesAnswer),
     _get("/api/queues/{name}", queues.get_queue, answers.QueueAnswer, _NOT_FOUND),
     Endpoint(

@@ -14,8 +14,9 @@ from typing import Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from callboard.actors.caller import DEADLINE_SECONDS, Directory, QueueCaller
-from callboard.actors.messages import QueueFound, Submission, Verdict
+from callboard.actors.messages import QueueFound, Settlement, Submission, Verdict, Want
 from callboard.http.caller_pool import CallerPool
+from callboard.http.exchanging import Exchanged, ExchangeLanes
 from callboard.http.problems import Overloaded
 
 MESSAGE_TASKS: Final = 1_000
@@ -44,6 +45,9 @@ class Gateway(Protocol):
 
         Raises `Overloaded`, `caller.SettingsChanged`, `RequestRefused` or `RequestTimedOut`.
         """
+
+    async def exchange(self, queue: str, settlements: Sequence[Settlement], wants: Sequence[Want]) -> Exchanged:
+        """Have consumers' words and wishes dealt with. Raises `Overloaded`, `RequestRefused` or `RequestTimedOut`."""
 
     async def ask_queue(
         self,
@@ -98,6 +102,7 @@ class ActorGateway:
         self._submitting = CallerPool("callboard-submit", SUBMIT_THREADS, make_caller)
         self._controlling = CallerPool("callboard-control", CONTROL_THREADS, make_caller)
         self._lanes: dict[str, _Lane] = {}
+        self._exchanges = ExchangeLanes(self._submitting)
         self._finding: dict[str, asyncio.Task[QueueFound]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -133,6 +138,10 @@ class ActorGateway:
             # After this turn of the loop: all requests that have arrived by now go together.
             self._loop.call_soon(self._next_message, found.queue, lane)
         return await waiting.answer
+
+    async def exchange(self, queue: str, settlements: Sequence[Settlement], wants: Sequence[Want]) -> Exchanged:
+        """Put consumers' words and wishes into their queue's lane and wait for the answers."""
+        return await self._exchanges.exchange(queue, settlements, wants)
 
     async def ask_queue(
         self,

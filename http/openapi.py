@@ -62,8 +62,8 @@ def _operation(endpoint: Endpoint, schemas: Any, components: dict[str, Any]) -> 
         parameters += _in_query(components[endpoint.query.__name__])
     if endpoint.keyed:
         text = {"type": "string", "minLength": 1, "maxLength": 255}
-        what = "The same request under the same key is done once; the key is kept for 24 hours."
-        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": text, "description": what})
+        said = {"schema": text, "description": endpoint.key_means}
+        parameters.append({"name": "Idempotency-Key", "in": "header", **said})
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:

@@ -50,11 +50,11 @@ def send_all(host: str, port: int, requests: Sequence[bytes], connections: int) 
 
     Raises `BenchFailed` when one of them is answered by anything but 201.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_send_all(host, port, requests, connections))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's, which halves the client's own cost, where uvicorn has brought it along."""
     try:
         import uvloop  # noqa: PLC0415 - only where there is one

@@ -42,6 +42,8 @@ def to_json(measured: Measured) -> dict[str, Any]:
         shown["kill"] = measured.recovery.to_json()
     if measured.backlogs is not None:
         shown["backlog"] = measured.backlogs.to_json()
+    if measured.pull is not None:
+        shown["pull"] = {figure.key: figure.to_json() for figure in (*measured.pull.figures, *measured.pull.costs)}
     return shown
 
 
@@ -53,6 +55,12 @@ def to_tables(measured: Measured) -> Iterator[Table]:
         yield from _recovery_tables(measured.recovery)
     if measured.backlogs is not None:
         yield from _backlog_tables(measured.backlogs)
+    if measured.pull is not None:
+        for title, figures in (
+            ("Consumers (tasks/s, median of the rounds)", measured.pull.figures),
+            ("CPU time (microseconds for one task)", measured.pull.costs),
+        ):
+            yield Table(title, SPREAD_COLUMNS, [(figure.label, *_cells(figure)) for figure in figures])
 
 
 def notes(measured: Measured) -> Iterator[str]:

@@ -16,6 +16,8 @@ from callboard.actors.bench.latency import Moments, measure_latency
 from callboard.actors.bench.load import BenchFailed
 from callboard.actors.bench.plan import Plan
 from callboard.actors.bench.progress import Teller
+from callboard.actors.bench.pull import QUEUE as PULLED
+from callboard.actors.bench.pull import PullSpeed, measure_pull
 from callboard.actors.bench.speed import QUEUE, Speed, measure_speed
 from callboard.actors.bench.under_test import Served, ServerUnderTest
 
@@ -38,10 +40,11 @@ class Measured(NamedTuple):
     ordinary: Ordinary | None = None
     recovery: Recovery | None = None
     backlogs: BacklogCost | None = None
+    pull: PullSpeed | None = None
 
 
-def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool) -> Measured:
-    """Measure recovery and backlogs as asked for; if neither is, speed, latency, memory and idle CPU.
+def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, pull: bool = False) -> Measured:
+    """Measure recovery, backlogs and consumers as asked for; if none is, speed, latency, memory and idle CPU.
 
     `beside`: the folder on whose disk all of it happens, None for the system's place for temporary files.
     """
@@ -54,8 +57,9 @@ def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool) -> M
         machine = describe_machine(place)
         recovery = measure_recovery(_room(place, "kill"), plan, teller) if kill else None
         backlogs = measure_backlogs(_room(place, "memory"), plan, teller) if memory else None
-        ordinary = None if kill or memory else _measure_ordinary(place, plan, teller)
-    return Measured(machine, ordinary, recovery, backlogs)
+        pulled = _measure_pull(_room(place, "pull"), plan, teller) if pull else None
+        ordinary = None if kill or memory or pull else _measure_ordinary(place, plan, teller)
+    return Measured(machine, ordinary, recovery, backlogs, pulled)
 
 
 def describe_machine(folder: Path) -> dict[str, Any]:
@@ -86,6 +90,11 @@ def _measure_ordinary(folder: Path, plan: Plan, teller: Teller) -> Ordinary:
         # After the work: what it has left behind counts.
         memory = measure_memory(server)
         return Ordinary(speed, latency, memory, measure_idle_cpu(server, plan.idle_seconds))
+
+
+def _measure_pull(folder: Path, plan: Plan, teller: Teller) -> PullSpeed:
+    with ServerUnderTest(folder, [Served(PULLED)]) as server:
+        return measure_pull(server, plan, teller)
 
 
 def _room(place: Path, name: str) -> Path:

@@ -35,10 +35,13 @@ WORKERS: Final = 2
 
 
 class Served(NamedTuple):
-    """A queue of the server: its name, and what runs its tasks (an attribute of `callboard.actors.bench.tasks`)."""
+    """A queue of the server: its name, and what runs its tasks (an attribute of `callboard.actors.bench.tasks`).
+
+    Without a handler it is only pulled from.
+    """
 
     queue: str
-    handler: str
+    handler: str = ""
 
 
 def _free_port() -> int:
@@ -181,7 +184,8 @@ class ServerUnderTest:
 def _config_text(served: Iterable[Served]) -> str:
     lines: list[str] = []
     for queue, handler in served:
-        lines += [f"[queues.{queue}]", f'worker = "callboard.actors.bench.tasks:{handler}"', f"concurrency = {WORKERS}"]
+        lines += [f"[queues.{queue}]", f"concurrency = {WORKERS}"]
+        lines += [f'worker = "callboard.actors.bench.tasks:{handler}"'] if handler else []
     return "\n".join(lines) + "\n"
 
 

@@ -22,6 +22,9 @@ def bench(
         bool, typer.Option("--kill", help="Kill every kind of process instead, and measure the recovery.")
     ] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Measure what a million waiting tasks cost instead.")] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Measure consumers that fetch and acknowledge tasks over HTTP instead.")
+    ] = False,
     tasks: Annotated[
         int | None,
         typer.Option(min=1, help="Tasks in each round; with --memory, the size of the large backlog.", show_default=False),
@@ -52,7 +55,7 @@ def bench(
     # Stopped like by Ctrl-C: SIGTERM alone would leave the folder behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     beside = None if store is None else sqlite_path(store).parent
-    measured = run_bench(Plan.of(quick=quick, tasks=tasks), beside, kill=kill, memory=memory)
+    measured = run_bench(Plan.of(quick=quick, tasks=tasks), beside, kill=kill, memory=memory, pull=pull)
     if as_json:
         print_json(to_json(measured))
     else:

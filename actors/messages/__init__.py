@@ -27,6 +27,16 @@ from callboard.actors.messages.directory import (
     QueuesListed,
 )
 from callboard.actors.messages.liveness import Ping, Pong, RefusalReason, Refused
+from callboard.actors.messages.pulling import (
+    ExchangeTasks,
+    Given,
+    Settled,
+    Settlement,
+    TasksExchanged,
+    Want,
+    Word,
+    surely,
+)
 from callboard.actors.messages.queue_life import (
     ApplySettings,
     DeadLetterAt,
@@ -52,7 +62,9 @@ __all__ = [
     "DeleteQueue",
     "DescribeQueue",
     "DrainQueue",
+    "ExchangeTasks",
     "FindQueue",
+    "Given",
     "ListQueues",
     "Outcome",
     "PauseQueue",
@@ -79,6 +91,8 @@ __all__ = [
     "RunTask",
     "ScaleQueue",
     "SettingsChanged",
+    "Settled",
+    "Settlement",
     "ShutDown",
     "ShutDownDone",
     "StartQueue",
@@ -90,8 +104,12 @@ __all__ = [
     "TasksAccepted",
     "TasksChanged",
     "TasksDied",
+    "TasksExchanged",
     "Verdict",
+    "Want",
+    "Word",
     "WorkerFailed",
     "WorkerReady",
     "WorkerStatus",
+    "surely",
 ]

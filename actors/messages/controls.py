@@ -86,6 +86,8 @@ class QueueStatus:
     running: int
     utilisation: float
     """Part of the concurrency that was busy over the last minute, 0..1."""
+    leased: int = 0
+    """Tasks that consumers have fetched and not settled."""
 
 
 @dataclass(frozen=True)

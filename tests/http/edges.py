@@ -1,7 +1,7 @@
 """An application over a memory store and a gateway that plays the actors, so that a test says what they answer."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,12 +10,16 @@ from starlette.applications import Starlette
 from callboard.actors.caller import DEADLINE_SECONDS, SettingsChanged
 from callboard.actors.errors import RequestRefused
 from callboard.actors.messages import (
+    ExchangeTasks,
     Outcome,
     QueueFound,
     QueueStatus,
     RefusalReason,
+    Settlement,
     Submission,
+    TasksExchanged,
     Verdict,
+    Want,
     WorkerStatus,
 )
 from callboard.actors.store import Change, Insert, QueueStore, Store
@@ -25,6 +29,7 @@ from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings, Settings
 from callboard.http.app import build_app, running_edge
 from callboard.http.edge import Edge
+from callboard.http.exchanging import Exchanged
 
 SLEEP = "callboard.actors.samples:Sleep"
 QUEUES = {
@@ -83,6 +88,11 @@ class PlayedActors:
         rows = [Insert(task, first_state(task), -task.priority, rank) for rank, task in enumerate(submission.tasks)]
         with self.owners[queue].transaction() as transaction:
             transaction.apply(Change(inserts=rows))
+
+    async def exchange(self, queue: str, settlements: Sequence[Settlement], wants: Sequence[Want]) -> Exchanged:
+        asked = ExchangeTasks(uuid.uuid4().hex, (await self.find(queue)).queue, 1, tuple(settlements), tuple(wants))
+        reply = self._answer(asked, TasksExchanged)
+        return Exchanged(reply.settled, reply.given)
 
     async def ask_queue(
         self, queue: str, request: Callable[[str, QueueFound], object], answer: type[Any], seconds: float = DEADLINE_SECONDS

@@ -15,6 +15,8 @@ from callboard.actors.messages import (
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
+    ExchangeTasks,
+    Given,
     ListQueues,
     PauseQueue,
     Ping,
@@ -28,6 +30,8 @@ from callboard.actors.messages import (
     ResumeQueue,
     RetryTasks,
     ScaleQueue,
+    Settled,
+    TasksExchanged,
 )
 from callboard.http.endpoints import ENDPOINTS, Endpoint
 from callboard.http.openapi import document
@@ -44,6 +48,9 @@ def willing_actors(actors: PlayedActors) -> None:
     for message in (DescribeQueue, PauseQueue, ResumeQueue, DrainQueue, ScaleQueue):
         actors.answers[message] = lambda asked: QueueDescribed(asked.request_id, status_of(asked.queue))
     actors.answers[RetryTasks] = actors.answers[CancelTasks] = changing(lambda _: None)
+    actors.answers[ExchangeTasks] = lambda asked: TasksExchanged(
+        asked.request_id, (Settled.DONE,) * len(asked.settlements), (Given(),) * len(asked.wants)
+    )
     actors.answers[ListQueues] = lambda asked: QueuesListed(asked.request_id, tuple(actors.queues), {})
 
     def put(asked: PutQueue) -> QueuePut:

@@ -259,3 +259,14 @@ def test_whoever_watches_the_version_sees_that_something_was_written(store: Stor
     assert written != before
     assert store.version() == written
     store.check()
+
+
+def test_a_hand_out_keeps_whatever_it_says_of_its_holder_and_can_change_it(store: Store) -> None:
+    owner, _ = store.own(QUEUE)
+    first, second = (HandOut(7, f"lease:1:{until}:want:Ada's laptop: ☂ {'x' * 200}", (task_id(1),)) for until in (5, 6))
+    with owner.transaction() as transaction:
+        transaction.apply(Change(hand_outs=[first, HandOut(8, "lease", (task_id(2),))]))
+    with owner.transaction() as transaction:
+        # Renewed and, in the same change, ended.
+        transaction.apply(Change(hand_outs=[second, HandOut(8, "again", (task_id(2),))], hand_outs_ended=[8]))
+    assert owner.hand_outs() == [second]

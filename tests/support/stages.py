@@ -85,6 +85,7 @@ class Stage:
         owner = self.owner
         owner.window = Window(limit)
         owner.outcomes = Outcomes(owner.queue, owner.crew, owner.window, owner.run_times, random.Random(0))
+        owner.settings = owner.settings  # it tells the outcomes how the queue delivers
         owner._launcher = Launcher(owner.crew, owner.window, owner.run_times, last_number)
 
     def restart(self, *, power_cut: bool = False) -> None:

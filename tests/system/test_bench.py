@@ -127,3 +127,12 @@ def test_a_place_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     typed = callboard("bench", "--store", f"sqlite:///{tmp_path}/none/x.db")
     assert typed.code == 1
     assert typed.err == f"callboard: there can't be a folder in {tmp_path}/none: No such file or directory\n"
+
+
+def test_consumers_are_measured(tmp_path: Path) -> None:
+    measured = run_bench(TINY, tmp_path, kill=False, memory=False, pull=True)
+    shown = to_json(measured)["pull"]
+    assert shown["pulled_batch"]["low"] > 0
+    assert len(shown["pulled_single"]["rounds"]) == TINY.rounds
+    assert shown["server_cpu_pulled_single"]["unit"] == "us/task"
+    assert "fetched and acknowledged in batches of 100, 8 connections" in cells(measured)

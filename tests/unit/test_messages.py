@@ -37,6 +37,7 @@ REPLIES_TO_THE_EDGE = {
     messages.ShutDownDone,
     messages.TasksAccepted,
     messages.TasksChanged,
+    messages.TasksExchanged,
 }
 """No actor gets them: they answer the server and the clients."""
 CLASSES: list[type[Any]] = [getattr(messages, name) for name in messages.__all__ if name[0].isupper()]

@@ -1,0 +1,130 @@
+"""Consumers' requests on their way to a queue: all that wait go in one message, and so in one transaction.
+
+The same lanes as for submissions (`gateway.py`), for what is asked and said by those who fetch their tasks.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from callboard.actors.caller import QueueCaller
+from callboard.actors.messages import ExchangeTasks, Given, QueueFound, Settled, Settlement, TasksExchanged, Want, surely
+from callboard.http.caller_pool import CallerPool
+from callboard.http.problems import Overloaded
+
+MESSAGE_ITEMS: Final = 1_000
+"""Words and wanted tasks in one message; no request is split, so one of the largest goes alone."""
+MESSAGE_BYTES: Final = 1_000_000
+WAITING_REQUESTS: Final = 5_000
+WAITING_BYTES: Final = 64_000_000
+SETTLEMENT_BYTES: Final = 100
+"""About what a word weighs in a message, without its text."""
+
+
+class Exchanged(NamedTuple):
+    """What became of one request."""
+
+    settled: Sequence[Settled]
+    given: Sequence[Given]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    settlements: Sequence[Settlement]
+    wants: Sequence[Want]
+    items: int
+    size: int
+    answer: "asyncio.Future[Exchanged]"
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one queue while a message is under way or about to be."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    size: int = 0
+
+
+class ExchangeLanes:
+    """One lane a queue; they belong to the event loop, the pool's threads only carry messages."""
+
+    def __init__(self, pool: CallerPool) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._lanes: dict[str, _Lane] = {}
+
+    async def exchange(self, queue: str, settlements: Sequence[Settlement], wants: Sequence[Want]) -> Exchanged:
+        """Put a request into its queue's lane and wait for its answers."""
+        size = sum(SETTLEMENT_BYTES + len(word.text) for word in settlements)
+        lane = self._lanes.get(queue)
+        if lane is not None and (len(lane.waiting) >= WAITING_REQUESTS or lane.size + size > WAITING_BYTES):
+            raise Overloaded(f"Too many requests of consumers wait to be taken by queue {queue!r}.")
+        if lane is None:
+            lane = self._lanes[queue] = _Lane()
+            # After this turn of the loop: all requests that have arrived by now go together.
+            self._loop.call_soon(self._next_message, queue, lane)
+        items = len(settlements) + sum(want.max for want in wants)
+        waiting = _Waiting(settlements, wants, items, size, self._loop.create_future())
+        lane.waiting.append(waiting)
+        lane.size += size
+        return await waiting.answer
+
+    def _next_message(self, queue: str, lane: _Lane) -> None:
+        batch = _take(lane)
+        if batch:
+            self._pool.post(lambda caller: self._carry(caller, queue, lane, batch))
+        else:
+            del self._lanes[queue]
+
+    def _carry(self, caller: QueueCaller, queue: str, lane: _Lane, batch: Sequence[_Waiting]) -> None:
+        """In a pool thread: send one message, wait for its answer, and hand it to the loop in one call."""
+        answers: Sequence[Exchanged | Exception]
+        try:
+            answers = _ask(caller, queue, batch)
+        except Exception as error:  # noqa: BLE001 - every request must be answered, with this if with nothing else
+            answers = [error] * len(batch)
+        # The loop may have been closed meanwhile; then nobody waits for this any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._answer, queue, lane, batch, answers)
+
+    def _answer(self, queue: str, lane: _Lane, batch: Sequence[_Waiting], answers: Sequence[Exchanged | Exception]) -> None:
+        for waiting, answer in zip(batch, answers, strict=True):
+            if waiting.answer.done():  # its client has gone away
+                continue
+            if isinstance(answer, Exception):
+                waiting.answer.set_exception(answer)
+            else:
+                waiting.answer.set_result(answer)
+        self._next_message(queue, lane)
+
+
+def _take(lane: _Lane) -> list[_Waiting]:
+    """Take what goes into the next message; whoever has gone away meanwhile is not asked for."""
+    batch: list[_Waiting] = []
+    items = size = 0
+    while lane.waiting:
+        first = lane.waiting[0]
+        items += first.items
+        size += first.size
+        if batch and (items > MESSAGE_ITEMS or size > MESSAGE_BYTES):
+            break
+        lane.waiting.popleft()
+        lane.size -= first.size
+        batch.append(first)
+    return batch
+
+
+def _ask(caller: QueueCaller, queue: str, batch: Sequence[_Waiting]) -> list[Exchanged]:
+    settlements = tuple(word for waiting in batch for word in waiting.settlements)
+    wants = tuple(want for waiting in batch for want in waiting.wants)
+
+    def request(request_id: str, found: QueueFound) -> ExchangeTasks:
+        return ExchangeTasks(request_id, found.queue, found.incarnation, settlements, wants)
+
+    reply, unsure = caller.ask_queue(queue, request, TasksExchanged)
+    settled = tuple(map(surely, settlements, reply.settled)) if unsure else reply.settled
+    words, given = iter(settled), iter(reply.given)
+    return [Exchanged([next(words) for _ in one.settlements], [next(given) for _ in one.wants]) for one in batch]
