@@ -45,6 +45,8 @@ class Directory(CallboardActor):
         entry = self.roll.get(message.queue)
         if entry is None:
             self.send(sender, self._unknown(message.request_id, message.queue))
+        elif entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
         elif entry.ready is None or entry.child is None or entry.child.ident is None or entry.deletion is not None:
             detail = f"queue {message.queue!r} is starting" + (f": {entry.down}" if entry.down else "")
             self.send(sender, Refused(message.request_id, RefusalReason.STARTING, detail))
@@ -65,9 +67,10 @@ class Directory(CallboardActor):
     @handles(ListQueues)
     def list_queues(self, message: ListQueues, sender: ActorAddress) -> None:
         """Answer the names of all queues."""
-        down = {entry.name: entry.down or "it is starting" for entry in self.roll if entry.ready is None}
+        down = {entry.name: entry.why_not for entry in self.roll if entry.ready is None}
         names = tuple(sorted(entry.name for entry in self.roll))
-        self.send(sender, QueuesListed(message.request_id, names, down))
+        standby = tuple(entry.name for entry in self.roll if entry.standby)
+        self.send(sender, QueuesListed(message.request_id, names, down, standby))
 
     @handles(PutQueue)
     def put_queue(self, message: PutQueue, sender: ActorAddress) -> None:
@@ -77,6 +80,9 @@ class Directory(CallboardActor):
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
         entry = self.roll.get(message.queue)
+        if entry is not None and entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+            return
         with closing(open_store(self.start_message.store_url)) as store:
             before = next((row.configured for row in store.queues() if row.name == message.queue), "")
             row = store.put_queue(message.queue, message.settings.model_dump_json(), before, microseconds())
@@ -98,6 +104,9 @@ class Directory(CallboardActor):
         if message.queue == DEAD_LETTER:
             detail = "dead_letter is always there"
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
+            return
+        if entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             empty = is_empty(store, message.queue)

@@ -140,6 +140,7 @@ class Ownership:
     paused: bool
     settings: str
     """JSON text of the queue's settings."""
+    settings_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

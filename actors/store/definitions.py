@@ -29,7 +29,7 @@ BECOME_OWNER = prepare(
     update(queues)
     .where(_named(queues.c.name), queues.c.deleted == _NO)
     .values(incarnation=bindparam("new_incarnation"))
-    .returning(queues.c.paused, queues.c.settings),
+    .returning(queues.c.paused, queues.c.settings, queues.c.settings_version),
 )
 
 

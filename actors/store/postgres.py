@@ -111,7 +111,7 @@ def _take_incarnation(connection: BoundedConnection, queue: str) -> Ownership:
     if not rows:
         raise KeyError(queue)
     numbers = connection.execute(sql.COUNTS.sql, (queue,)).fetchall()[0]
-    paused, settings = rows[0]
+    paused, settings, version = rows[0]
     return Ownership(
         incarnation=number,
         last_rank=numbers[-2],
@@ -119,6 +119,7 @@ def _take_incarnation(connection: BoundedConnection, queue: str) -> Ownership:
         counts=counted(numbers),
         paused=bool(paused),
         settings=settings,
+        settings_version=version,
     )
 
 
