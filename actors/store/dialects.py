@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Text
+from sqlalchemy import BigInteger, ColumnElement, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class IsGiven(FunctionElement[bool]):
+class IsGiven(FunctionElement[Any]):
     """Whether a column is among many texts that come as one parameter: JSON for SQLite, an array for PostgreSQL.
 
-    SQLite limits how many parameters there are, not how long one is.
+    SQLite limits how many parameters there are, not how long one is. It has no type on purpose: of a Boolean SQLAlchemy
+    makes `… = 1` there, and that uses no index.
     """
 
     name = "is_given"
-    type = Boolean()
     inherit_cache = True
 
 

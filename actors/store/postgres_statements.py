@@ -123,7 +123,7 @@ COMPLETE = prepare(
 )
 
 _changed = _rows("changed", **_columns(TaskUpdate._fields))
-_error = _changed.c.error
+_error = _or_null(_changed.c.error)
 # Texts are joined, not parsed: jsonb refuses what JSON allows (U+0000), and the list is as long as the attempts are many.
 _with_error = func.coalesce(
     func.left(tasks.c.errors, literal_column("-1")).concat(literal_column("', '")),

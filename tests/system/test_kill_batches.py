@@ -18,6 +18,7 @@ from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
+from tests.system.conftest import StoreOptions
 
 CONFIG = f"""
 [queues.one]
@@ -39,10 +40,12 @@ VICTIMS: dict[str, tuple[Callable[[Server], Ident], str]] = {
 
 
 @pytest.mark.parametrize("role", VICTIMS)
-def test_a_death_in_the_middle_of_a_large_batch_concerns_only_the_running_task(role: str, tmp_path: Path) -> None:
+def test_a_death_in_the_middle_of_a_large_batch_concerns_only_the_running_task(
+    role: str, tmp_path: Path, store_options: StoreOptions
+) -> None:
     find, kind = VICTIMS[role]
     ledger = Ledger(tmp_path / "ledger")
-    with Server(tmp_path, CONFIG) as server, server.client() as client:
+    with Server(tmp_path, CONFIG, arguments=store_options()) as server, server.client() as client:
         victim, worker = find(server), server.workers("one", 1)[0]
         ids, gate = _in_the_middle_of_a_large_batch(server, client, ledger, tmp_path)
         kill(victim)
