@@ -18,6 +18,7 @@ from callboard.actors.bench.plan import Plan
 from callboard.actors.bench.progress import Teller
 from callboard.actors.bench.speed import QUEUE, Speed, measure_speed
 from callboard.actors.bench.under_test import Served, ServerUnderTest
+from callboard.conf.store_url import shown_url
 
 PREFIX: Final = "callboard-bench-"
 
@@ -40,10 +41,11 @@ class Measured(NamedTuple):
     backlogs: BacklogCost | None = None
 
 
-def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool) -> Measured:
+def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, database: str = "") -> Measured:
     """Measure recovery and backlogs as asked for; if neither is, speed, latency, memory and idle CPU.
 
-    `beside`: the folder on whose disk all of it happens, None for the system's place for temporary files.
+    `beside`: the folder on whose disk all of it happens, None for the system's place for temporary files. `database`: a
+    PostgreSQL database, in schemas of which the tasks are kept then; "" for SQLite.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=beside)
@@ -51,10 +53,10 @@ def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool) -> M
         raise BenchFailed(f"there can't be a folder in {beside}: {error.strerror}") from None
     with folder as name, Teller() as teller:
         place = Path(name)
-        machine = describe_machine(place)
-        recovery = measure_recovery(_room(place, "kill"), plan, teller) if kill else None
-        backlogs = measure_backlogs(_room(place, "memory"), plan, teller) if memory else None
-        ordinary = None if kill or memory else _measure_ordinary(place, plan, teller)
+        machine = describe_machine(place) | {"store": shown_url(database) or "sqlite"}
+        recovery = measure_recovery(_room(place, "kill"), plan, teller, database) if kill else None
+        backlogs = measure_backlogs(_room(place, "memory"), plan, teller, database) if memory else None
+        ordinary = None if kill or memory else _measure_ordinary(place, plan, teller, database)
     return Measured(machine, ordinary, recovery, backlogs)
 
 
@@ -76,12 +78,12 @@ def filesystem_of(folder: Path) -> str:
     return next((mounts[parent] for parent in (folder.resolve(), *folder.resolve().parents) if parent in mounts), "")
 
 
-def _measure_ordinary(folder: Path, plan: Plan, teller: Teller) -> Ordinary:
+def _measure_ordinary(folder: Path, plan: Plan, teller: Teller, database: str) -> Ordinary:
     # The second queue has nothing to do: idle CPU is that of two queues.
-    with ServerUnderTest(folder, [Served(QUEUE, "noop"), Served("idle", "noop")]) as server:
+    with ServerUnderTest(folder, [Served(QUEUE, "noop"), Served("idle", "noop")], database) as server:
         teller.step("one task alone", plan.latency_tasks)
         latency = measure_latency(server, QUEUE, plan.latency_tasks)
-        speed = measure_speed(server, folder, plan, teller)
+        speed = measure_speed(server, folder, plan, teller, database)
         teller.step("memory, and the CPU of an idle server")
         # After the work: what it has left behind counts.
         memory = measure_memory(server)

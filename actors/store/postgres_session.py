@@ -14,7 +14,7 @@ from callboard.actors.store.postgres_lock import ENDED_WITHIN_SECONDS, Patience,
 
 # An owner's statements are few and go through the same indices whatever there is. The planner goes by statistics, which
 # a queue that was empty a minute ago makes wrong.
-_PLANS: Final = {
+PLANS: Final = {
     **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"), "off"),
     "plan_cache_mode": "force_generic_plan",
 }
@@ -116,7 +116,7 @@ class OwnerSession:
 
     def _connect(self) -> BoundedConnection:
         self.drop()
-        self._connection = connect(self._url, self.queue, _PLANS)
+        self._connection = connect(self._url, self.queue, PLANS)
         return self._connection
 
     def _hold_again(self, connection: BoundedConnection) -> None:
