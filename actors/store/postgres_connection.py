@@ -59,6 +59,10 @@ _ADVICE: Final = {
 }
 
 
+class NoAnswer(psycopg.OperationalError):
+    """The server took too long: not worth another try at once."""
+
+
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits for no answer longer than `patience` seconds, and that no forked child can use.
 
@@ -84,7 +88,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, *arguments, **options)
         except errors._WaitTimeout as error:  # noqa: SLF001 - documented, but its name is not public
             self.pgconn.finish()
-            raise psycopg.OperationalError(f"the database server has not answered for {self.patience:g} s") from error
+            raise NoAnswer(f"the database server has not answered for {self.patience:g} s") from error
 
     @classmethod
     def disown(cls) -> None:

@@ -3,17 +3,21 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+import psycopg
 
 from callboard.actors.errors import Superseded
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.store import postgres_statements as sql
 from callboard.actors.store.columns import texts
-from callboard.actors.store.postgres_connection import BoundedConnection, store_errors
+from callboard.actors.store.postgres_connection import BoundedConnection, NoAnswer, store_errors
 from callboard.actors.store.postgres_session import OwnerSession
 from callboard.actors.store.postgres_transaction import PostgresTransaction
 from callboard.actors.store.statements import FIRST_KEY
 from callboard.actors.task import TaskState
+
+T = TypeVar("T")
 
 FIRST_CHUNK = 64
 """Rows that are read before it is known how large they are: 64 of the largest are as much as a Queue may have."""
@@ -30,15 +34,17 @@ class PostgresQueueStore:
         self._session = session
         self._clock = clock
         self._queue = session.queue
+        self._in_transaction = False
+        """Then the connection can't be replaced."""
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresTransaction]:
         """Open a transaction; what PostgreSQL raises inside the block leaves it as `StoreUnavailable`."""
         session = self._session
         with store_errors(session.place):
-            connection = session.use()
+            connection, number = self._asked(self._begin)
+            self._in_transaction = True
             try:
-                number = self._begin(connection)
                 transaction = PostgresTransaction(connection, self._queue, self._clock())
                 yield transaction
                 with session.committing(number):
@@ -46,16 +52,21 @@ class PostgresQueueStore:
             except BaseException:
                 session.undone(connection)
                 raise
+            finally:
+                self._in_transaction = False
 
-    def _begin(self, connection: BoundedConnection) -> str:
+    def _begin(self, connection: BoundedConnection) -> tuple[BoundedConnection, str]:
         """Begin, and return the transaction's number."""
-        with connection.pipeline():
-            connection.execute("BEGIN")
-            cursor = connection.execute(sql.BEGIN.sql, (self._queue,))
-            row = cursor.fetchone()
-        if row is None or row[0] != self._session.incarnation:
-            raise Superseded(self._queue, self._session.incarnation)
-        return str(row[1])
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                row = connection.execute(sql.BEGIN.sql, (self._queue,)).fetchone()
+            if row is None or row[0] != self._session.incarnation:
+                raise Superseded(self._queue, self._session.incarnation)
+        except BaseException:
+            self._session.undone(connection)
+            raise
+        return connection, str(row[1])
 
     def ready(self, after: tuple[int, int] | None, limit: int, max_bytes: int) -> list[ReadyTask]:
         """Return available rows after that key.
@@ -113,7 +124,19 @@ class PostgresQueueStore:
 
     def _rows(self, statement: sql.Prepared, **values: Any) -> list[tuple[Any, ...]]:
         with store_errors(self._session.place):
-            return self._session.use().execute(statement.sql, statement.bind(**values)).fetchall()
+            return self._asked(lambda connection: connection.execute(statement.sql, statement.bind(**values)).fetchall())
+
+    def _asked(self, question: Callable[[BoundedConnection], T]) -> T:
+        """Ask, and ask again if the connection had ended while nobody used it."""
+        connection = self._session.use()
+        try:
+            return question(connection)
+        except NoAnswer:
+            raise
+        except psycopg.OperationalError:
+            if not connection.closed or self._in_transaction:
+                raise
+            return question(self._session.use())
 
 
 def counted(row: Sequence[int]) -> dict[TaskState, int]:

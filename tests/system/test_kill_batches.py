@@ -10,10 +10,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from callboard.actors import Client, processes
 from callboard.actors.processes import Ident
+from callboard.actors.runtime import Runtime
+from callboard.conf.store_url import is_postgres
 from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
@@ -88,7 +91,11 @@ def _is_running(ledger: Ledger, task: str) -> bool:
 
 
 def _handed_out(server: Server) -> list[list[str]]:
-    with closing(sqlite3.connect(server.data_dir / "callboard.db")) as database:
+    runtime = Runtime.read(server.data_dir)
+    assert runtime is not None
+    url = runtime.store_url
+    path = url.removeprefix("sqlite:///")
+    with closing(psycopg.connect(url) if is_postgres(url) else sqlite3.connect(path)) as database:
         return [json.loads(ids) for (ids,) in database.execute("SELECT ids FROM hand_outs")]
 
 
