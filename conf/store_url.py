@@ -2,7 +2,6 @@
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = ("postgresql://", "postgres://")
@@ -40,11 +39,15 @@ def trouble_with(url: str) -> str | None:
 
 def _trouble_with_postgres(url: str, shown: str) -> str | None:
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        return f"{shown!r}: {error}" if shown == url else f"{shown!r} can't be read: escape what is special in its password"
-    options = dict(parse_qsl(parts.query))
-    if not parts.path.strip("/") and "dbname" not in options:
+        # Late: only who uses it needs the driver, and it takes a while to load.
+        from psycopg import ProgrammingError  # noqa: PLC0415
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+    except ImportError as error:
+        return f"{shown!r} needs the driver for PostgreSQL: pip install 'callboard[postgres]' ({error})"
+    try:
+        options = conninfo_to_dict(url)
+    except ProgrammingError:  # its words hold the URL
+        return f"{shown!r} can't be read: is all that is special in the password written as %XX?"
+    if not options.get("dbname"):
         return f"{shown!r} names no database: write for example postgresql://user@host:5432/database"
     return None

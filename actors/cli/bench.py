@@ -30,8 +30,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Measure on the disk of this store, in a new folder beside it, or in new schemas of this PostgreSQL database; "
-            "it is not touched itself.",
+            help="Measure on the disk of this store, in a new folder beside it, or in new schemas of this PostgreSQL "
+            "database; it is not touched itself.",
             show_default="the system's place for temporary files",
         ),
     ] = None,

@@ -1,5 +1,6 @@
 """Opens the store that a url names."""
 
+import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from callboard.actors.store import Store
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.store.sqlite import SqliteStore
 from callboard.actors.store.turn import WAIT_SECONDS
-from callboard.conf.store_url import EXAMPLES, SQLITE, is_postgres, shown_url
+from callboard.conf.store_url import EXAMPLES, SQLITE, is_postgres, shown_url, trouble_with
 
 if TYPE_CHECKING:
     from callboard.actors.store.postgres import PostgresStore
@@ -46,6 +47,12 @@ def migrate(url: str) -> bool:
     return store.migrated
 
 
+def preload(url: str) -> None:
+    """Import what this store takes before processes are forked: they share it then, and start sooner."""
+    if is_postgres(url):
+        importlib.import_module("callboard.actors.store.postgres")
+
+
 def sqlite_path(url: str) -> Path:
     """Return the file that the url names."""
     if not url.startswith(SQLITE) or url == SQLITE:
@@ -54,11 +61,9 @@ def sqlite_path(url: str) -> Path:
 
 
 def _open_postgres(url: str, clock: Callable[[], int]) -> "PostgresStore":
-    try:
-        # Late: the driver is an extra, and takes a while to load.
-        from callboard.actors.store.postgres import PostgresStore  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingsError(
-            f"store.url {shown_url(url)!r} needs the driver for PostgreSQL: pip install 'callboard[postgres]' ({error})"
-        ) from error
+    if trouble := trouble_with(url):
+        raise SettingsError(f"store.url {trouble}")
+    # Late: the driver is an extra, and takes a while to load.
+    from callboard.actors.store.postgres import PostgresStore  # noqa: PLC0415
+
     return PostgresStore(url, clock=clock)

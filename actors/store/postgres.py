@@ -22,9 +22,10 @@ SLOW_SECONDS = 60.0
 
 
 class PostgresStore(PostgresReader):
-    """A store in one database (or one schema of it). Reads may come from any thread; `own` and what writes from one at a time.
+    """A store in one database, or one schema of it.
 
-    Making one makes its tables, or brings them up to date. `migrated`: whether there was anything to do.
+    Reads may come from any thread; `own` and what writes from one at a time. Making one makes its tables, or brings them
+    up to date. `migrated`: whether there was anything to do.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], int]) -> None:

@@ -43,9 +43,7 @@ _SESSION: Final = {
     "tcp_user_timeout": "8000",
 }
 _SET: Final = "SELECT count(set_config(name, value, false)) FROM unnest(%s::text[], %s::text[]) AS given(name, value)"
-_DURABLE: Final = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
+_DURABLE: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 _ADVICE: Final = {
     "28": "check the user and the password in the store's url, and the server's pg_hba.conf",
@@ -78,7 +76,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         super().__init__(*arguments, **options)
         self._open.add(self)
 
-    def __del__(self) -> None:
+    def __del__(self, *_: Any) -> None:
         """Say nothing: a connection that nobody holds any more ends, like SQLite's."""
 
     def wait(self, gen: PQGen[Any], *arguments: Any, **options: Any) -> Any:
@@ -110,19 +108,15 @@ def connect(url: str, purpose: str, settings: Mapping[str, str] = MappingProxyTy
     purpose: what the server shows beside this machine and process, for example a queue's name. settings: PostgreSQL's own,
     for the whole session.
     """
+    connection = BoundedConnection.connect(
+        url,
+        autocommit=True,
+        prepare_threshold=0,
+        application_name=application_name(purpose),
+        **_with_defaults(url),
+    )
     try:
-        connection = BoundedConnection.connect(
-            url,
-            autocommit=True,
-            prepare_threshold=0,
-            application_name=application_name(purpose),
-            **_with_defaults(url),
-        )
-    except psycopg.ProgrammingError as error:  # what libpq says of a URL that it can't read holds the URL
-        raise SettingsError(f"store.url {shown_url(url)!r} can't be read as the URL of a PostgreSQL database") from error
-    try:
-        if connection.info.server_version < OLDEST_VERSION:
-            raise SettingsError(f"{shown_url(url)}: PostgreSQL 14 or later is needed")
+        _check_version(connection, url)
         configured = {**_SESSION, **settings}
         connection.execute(_SET, (list(configured), list(configured.values())))
         connection.execute(_DURABLE)
@@ -130,6 +124,11 @@ def connect(url: str, purpose: str, settings: Mapping[str, str] = MappingProxyTy
         connection.close()
         raise
     return connection
+
+
+def _check_version(connection: BoundedConnection, url: str) -> None:
+    if connection.info.server_version < OLDEST_VERSION:
+        raise SettingsError(f"{shown_url(url)}: PostgreSQL 14 or later is needed")
 
 
 def application_name(purpose: str) -> str:

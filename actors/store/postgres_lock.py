@@ -19,7 +19,7 @@ SELECT activity.application_name FROM pg_locks AS locks LEFT JOIN pg_stat_activi
 WHERE locks.locktype = 'advisory' AND locks.objsubid = 1 AND locks.granted
 AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND (locks.classid::int8 << 32) | locks.objid::int8 = {_KEY}
-"""
+"""  # noqa: S608 - all of it is ours
 ENDED_WITHIN_SECONDS: Final = 1.0
 """A server needs a moment to notice that a session's process is dead."""
 _LOOK_SECONDS: Final = 0.02

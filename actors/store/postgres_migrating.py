@@ -26,7 +26,9 @@ def migrate_postgres(url: str, place: str) -> bool:
     with closing(connect(url, "start")) as connection:
         if _revision(connection, place) == HEAD:
             return False
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _patient(url), poolclass=NullPool, use_native_hstore=False)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: _patient(url), poolclass=NullPool, use_native_hstore=False
+    )
     with engine.connect() as upgraded:
         upgraded.exec_driver_sql("BEGIN")
         upgraded.exec_driver_sql(_ONE_AT_A_TIME)

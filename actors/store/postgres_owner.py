@@ -49,8 +49,10 @@ class PostgresQueueStore:
                 yield transaction
                 with session.committing(number):
                     transaction.commit()
-            except BaseException:
+            except BaseException as error:
                 session.undone(connection)
+                if isinstance(error, NoAnswer):
+                    session.hung(str(error))
                 raise
             finally:
                 self._in_transaction = False
@@ -61,11 +63,12 @@ class PostgresQueueStore:
             with connection.pipeline():
                 connection.execute("BEGIN")
                 row = connection.execute(sql.BEGIN.sql, (self._queue,)).fetchone()
-            if row is None or row[0] != self._session.incarnation:
-                raise Superseded(self._queue, self._session.incarnation)
         except BaseException:
             self._session.undone(connection)
             raise
+        if row is None or row[0] != self._session.incarnation:
+            self._session.undone(connection)
+            raise Superseded(self._queue, self._session.incarnation)
         return connection, str(row[1])
 
     def ready(self, after: tuple[int, int] | None, limit: int, max_bytes: int) -> list[ReadyTask]:
@@ -131,7 +134,8 @@ class PostgresQueueStore:
         connection = self._session.use()
         try:
             return question(connection)
-        except NoAnswer:
+        except NoAnswer as error:
+            self._session.hung(str(error))
             raise
         except psycopg.OperationalError:
             if not connection.closed or self._in_transaction:

@@ -9,7 +9,7 @@ import psycopg
 
 from callboard.actors.errors import KeptAfterAll, OwnedElsewhere, StoreUnavailable, Superseded
 from callboard.actors.store import postgres_statements as sql
-from callboard.actors.store.postgres_connection import BoundedConnection, connect
+from callboard.actors.store.postgres_connection import ANSWER_SECONDS, BoundedConnection, connect
 from callboard.actors.store.postgres_lock import ENDED_WITHIN_SECONDS, Patience, holder_of, lock_within, try_lock
 
 # An owner's statements are few and go through the same indices whatever there is. The planner goes by statistics, which
@@ -99,6 +99,11 @@ class OwnerSession:
             self._unsure = None
         except psycopg.Error:
             self.drop()
+
+    def hung(self, words: str) -> None:
+        """Note that the server did not answer in time: for as long again nobody waits for it."""
+        self.drop()
+        self._failed = (time.monotonic() + ANSWER_SECONDS, words)
 
     def drop(self) -> None:
         """Give the connection up: what it holds is free when the server has noticed."""

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
     Text,
     any_,
     bindparam,
@@ -26,7 +25,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import CompilerElement
 from sqlalchemy.types import TypeEngine
 
-from callboard.actors.store import Completion, HandOut, Insert, KeyUse, ReadyTask, TaskUpdate
+from callboard.actors.store import Completion, Insert, TaskUpdate
 from callboard.actors.store import definitions as shared_definitions
 from callboard.actors.store import statements as shared
 from callboard.actors.store.columns import numbers, texts
@@ -91,7 +90,9 @@ INSERT_TASKS = prepare(
 def inserted(inserts: Sequence[Insert]) -> dict[str, str]:
     """Turn new tasks into the columns of `INSERT_TASKS`."""
     new, states, lanes, ranks, attempts, started = zip(*inserts, strict=True)
-    ids, types, contexts, priorities, retries, backoffs, timeouts, due, created_at, created_by, metas = zip(*new, strict=True)
+    ids, types, contexts, priorities, retries, backoffs, timeouts, due, created_at, created_by, metas = zip(
+        *new, strict=True
+    )
     return {
         "all_id": texts(ids),
         "all_state": texts(states),
@@ -125,10 +126,14 @@ COMPLETE = prepare(
 _changed = _rows("changed", **_columns(TaskUpdate._fields))
 _error = _or_null(_changed.c.error)
 # Texts are joined, not parsed: jsonb refuses what JSON allows (U+0000), and the list is as long as the attempts are many.
-_with_error = func.coalesce(
-    func.left(tasks.c.errors, literal_column("-1")).concat(literal_column("', '")),
-    literal_column("'['"),
-).concat(_error).concat(literal_column("']'"))
+_with_error = (
+    func.coalesce(
+        func.left(tasks.c.errors, literal_column("-1")).concat(literal_column("', '")),
+        literal_column("'['"),
+    )
+    .concat(_error)
+    .concat(literal_column("']'"))
+)
 UPDATE_TASKS = prepare(
     update(tasks)
     .where(tasks.c.id == _changed.c.id, tasks.c.state == _changed.c.was)
@@ -136,11 +141,7 @@ UPDATE_TASKS = prepare(
         errors=func.coalesce(_with_error, tasks.c.errors),
         run_at=func.coalesce(_changed.c.run_at, tasks.c.run_at),
         result=_or_null(_changed.c.result),
-        **{
-            name: _changed.c[name]
-            for name in TaskUpdate._fields
-            if name not in {"id", "was", "error", "run_at", "result"}
-        },
+        **{name: _changed.c[name] for name in TaskUpdate._fields if name not in {"id", "was", "error", "run_at", "result"}},
     ),
 )
 

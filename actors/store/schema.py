@@ -5,6 +5,7 @@ What is on the path of every task is kept narrow: a commit costs what it makes d
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaData, Table, Text, literal_column, or_
 
@@ -64,7 +65,7 @@ LISTED_STATES = [
 DUE_STATES = [TaskState.SCHEDULED, TaskState.RETRYABLE]
 
 
-def _where(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
+def _where(condition: ColumnElement[bool]) -> dict[str, Any]:
     """Make an index partial in both databases."""
     return {"sqlite_where": condition, "postgresql_where": condition}
 

@@ -12,6 +12,7 @@ from callboard.actors.store import statements as sql
 from callboard.actors.store.tally import Tally
 from callboard.actors.task import TaskState
 
+
 class SqliteTransaction:
     """One open transaction; `SqliteQueueStore.transaction` begins and ends it."""
 

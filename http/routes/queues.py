@@ -115,7 +115,9 @@ async def _command(request: Request, message: Callable[[str, QueueFound], object
 
 async def _all_shown(edge: Edge) -> list[dict[str, Any]]:
     listed = await edge.gateway.ask_registry(ListQueues, QueuesListed)
-    return await asyncio.gather(*(_shown(edge, name, listed.down.get(name, ""), standby=name in listed.standby) for name in sorted(listed.names)))
+    return await asyncio.gather(
+        *(_shown(edge, name, listed.down.get(name, ""), standby=name in listed.standby) for name in sorted(listed.names))
+    )
 
 
 async def _shown(edge: Edge, name: str, down: str = "", *, standby: bool = False) -> dict[str, Any]:
@@ -145,7 +147,8 @@ async def _shown_from_store(edge: Edge, name: str, why: str, *, standby: bool = 
         rows = await edge.read(edge.store.queues)
         counts = await edge.read(edge.store.counts)
     except CallboardError as error:
-        return queue_down_shown(name, f"{why}; {error}", standby=standby)
+        both = why if str(error) in why else f"{why}; {error}"
+        return queue_down_shown(name, both, standby=standby)
     row = next((row for row in rows if row.name == name), None)
     settings = None if row is None else QueueSettings.model_validate_json(row.settings)
     return queue_down_shown(name, why, counts.get(name, {}), settings, standby=standby)

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -67,10 +69,14 @@ def test_a_connection_that_ended_between_two_transactions_is_not_missed(url: str
 
 
 def test_a_connection_that_ends_inside_a_transaction_leaves_nothing_of_it(url: str, owner: PostgresQueueStore) -> None:
-    with pytest.raises(StoreUnavailable), owner.transaction() as transaction:
-        transaction.apply(Change(inserts=[insert(1)]))
-        end_session(url, session_of(owner).info.backend_pid)
-        transaction.apply(Change(inserts=[insert(2)]))
+    def write() -> None:
+        with owner.transaction() as transaction:
+            transaction.apply(Change(inserts=[insert(1)]))
+            end_session(url, session_of(owner).info.backend_pid)
+            transaction.apply(Change(inserts=[insert(2)]))
+
+    with pytest.raises(StoreUnavailable):
+        write()
     assert owner.load([task_id(1), task_id(2)]) == []
     put(owner, insert(1))
 
@@ -82,7 +88,7 @@ class LostAnswer(psycopg.OperationalError):
 def lose(owner: PostgresQueueStore, monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
     """Have the connection end at the next COMMIT, just before it is done or just after."""
     connection = session_of(owner)
-    execute = connection.execute
+    execute: Any = connection.execute
 
     def execute_or_not(query: str, *arguments: object, **options: object) -> object:
         if query == "COMMIT":
@@ -91,7 +97,7 @@ def lose(owner: PostgresQueueStore, monkeypatch: pytest.MonkeyPatch, *, committe
                 connection._pipeline.sync()  # type: ignore[union-attr]
             connection.pgconn.finish()
             raise LostAnswer
-        return execute(query, *arguments, **options)  # type: ignore[arg-type]
+        return execute(query, *arguments, **options)
 
     monkeypatch.setattr(connection, "execute", execute_or_not)
 
@@ -196,7 +202,7 @@ def test_a_forked_child_neither_holds_nor_ends_its_parents_session(owner: Postgr
     socket = session_of(owner).pgconn.socket
     child = os.fork()
     if child == 0:
-        inherited = os.readlink(f"/proc/self/fd/{socket}")
+        inherited = str(Path(f"/proc/self/fd/{socket}").readlink())
         session_of(owner).close()
         os._exit(0 if inherited == os.devnull else 1)
     assert os.waitpid(child, 0)[1] == 0
@@ -264,7 +270,9 @@ def test_a_migration_says_whether_there_was_anything_to_do(postgres_server: Post
 
 def test_a_database_that_is_not_there_says_so_without_the_password(postgres_server: PostgresServer) -> None:
     url = postgres_server.url("nowhere").replace("postgres@", "postgres:s3cret@")
-    with pytest.raises(StoreUnavailable, match=r'database "nowhere" does not exist.*\(postgresql://postgres:\*\*\*@/') as raised:
+    with pytest.raises(
+        StoreUnavailable, match=r'database "nowhere" does not exist.*\(postgresql://postgres:\*\*\*@/'
+    ) as raised:
         open_store(url)
     assert "s3cret" not in str(raised.value)
 

@@ -15,7 +15,17 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from callboard.actors.store import KEY_MICROSECONDS, Change, KeyUse, QueueStore, Store, TaskFilter, definitions, migrations, statements
+from callboard.actors.store import (
+    KEY_MICROSECONDS,
+    Change,
+    KeyUse,
+    QueueStore,
+    Store,
+    TaskFilter,
+    definitions,
+    migrations,
+    statements,
+)
 from callboard.actors.store import sqlite as sqlite_store
 from callboard.actors.store.limit import measure_limit
 from callboard.actors.store.opening import migrate, open_store

