@@ -141,4 +141,4 @@ def test_counts_are_exact_after_any_history_in_postgresql(postgres_server: Postg
             with psycopg.connect(self.url) as connection:
                 return connection.execute(COUNT).fetchall()
 
-    run_state_machine_as_test(PostgresHistory, settings=SOME)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(PostgresHistory, settings=SOME)
