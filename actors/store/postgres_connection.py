@@ -36,13 +36,13 @@ _SESSION: Final = {
     "statement_timeout": "7s",
     "idle_in_transaction_session_timeout": "60s",
     # The same from the other side: a session whose client is gone gives its queue back.
-    "client_connection_check_interval": "1s",
     "tcp_keepalives_idle": "3",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "8000",
 }
 _SET: Final = "SELECT count(set_config(name, value, false)) FROM unnest(%s::text[], %s::text[]) AS given(name, value)"
+_CHECK_CLIENT: Final = "SET client_connection_check_interval = '1s'"
 _DURABLE: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 _ADVICE: Final = {
@@ -120,6 +120,8 @@ def connect(url: str, purpose: str, settings: Mapping[str, str] = MappingProxyTy
         configured = {**_SESSION, **settings}
         connection.execute(_SET, (list(configured), list(configured.values())))
         connection.execute(_DURABLE)
+        with suppress(errors.InvalidParameterValue):  # not every system that PostgreSQL runs on can do that
+            connection.execute(_CHECK_CLIENT)
     except BaseException:
         connection.close()
         raise
