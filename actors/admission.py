@@ -29,18 +29,18 @@ class Arrivals:
 
     def place(self, now: int, first_rank: int) -> Iterator[ReadyTask]:
         """Give each accepted task its place; yields those that are ready, as they are held in memory."""
+        new = tuple.__new__  # twice as fast as a named tuple's own constructor, and each task needs two
         for rank, task in enumerate(self.accepted, first_rank):
-            id_, type_, context, priority, max_retries, backoff, timeout_ms, run_at, *_ = task
+            id_, type_, context, priority, max_retries, backoff, timeout_ms, run_at, _, _, _ = task
             if id_ in self.placed:
                 continue
+            state = _SCHEDULED if run_at > now else _AVAILABLE
+            self.placed[id_] = new(Insert, (task, state, -priority, rank, 0, None))
             if run_at > now:
-                self.placed[id_] = Insert(task, _SCHEDULED, -priority, rank)
                 self.later.append(run_at)
                 continue
-            self.placed[id_] = Insert(task, _AVAILABLE, -priority, rank)
-            yield ReadyTask(
-                id_, type_, context, priority, -priority, rank, 0, 0, 0, max_retries, backoff, timeout_ms, _AVAILABLE, 0
-            )
+            held = (id_, type_, context, priority, -priority, rank, 0, 0, 0, max_retries, backoff, timeout_ms, state, 0)
+            yield new(ReadyTask, held)
 
 
 def admit(arrivals: Arrivals, transaction: Transaction, queue: str, room: int | None, *, closed: bool) -> None:

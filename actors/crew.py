@@ -81,6 +81,15 @@ class Batch:
         """Return the batch as the store keeps it."""
         return HandOut(self.number, worker, tuple(self.ids))
 
+    @property
+    def all_ended(self) -> bool:
+        """Whether the journal tells the end of every task.
+
+        A worker writes the last end after it has found no more tokens, so it can't take one of the next batch for its
+        own. Where some were taken back it may still have to find that out, and only its report says that it has.
+        """
+        return not self.flights and not self.taken_back
+
     def running(self) -> tuple[int, Flight] | None:
         """Return the task that has begun and not ended, with its index."""
         for index, flight in self.flights.items():

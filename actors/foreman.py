@@ -48,12 +48,16 @@ class Foreman:
         """Take note of a worker that is being started."""
         self.crew.slots[slot.name] = slot
 
-    def reported(self, worker: str, number: int, now: Moment) -> None:
-        """Handle a worker's bell: its batch has no tokens left and it waits for the next."""
+    def reported(self, worker: str, number: int, now: Moment) -> bool:
+        """Handle a worker's bell: its batch has no tokens left and it waits for the next. False: that was seen before."""
         slot = self.crew.slots.get(worker)
         if slot is None or slot.batch is None or slot.batch.number != number:
-            return
+            return False
         self.outcomes.sweep(slot, now)
+        self._batch_over(slot, now)
+        return True
+
+    def _batch_over(self, slot: Slot, now: Moment) -> None:
         self.rates.add("busy", now.mono - slot.busy_since, now.mono)
         self.outcomes.reported(slot)
         if slot.state is SlotState.BUSY:
@@ -83,6 +87,10 @@ class Foreman:
     def look_after(self, slot: Slot, now: Moment) -> None:
         """Read what a busy worker has done, and do what it needs."""
         self.outcomes.sweep(slot, now)
+        if slot.batch is not None and slot.batch.all_ended:
+            # It rings in a moment; the turn that saw this can give it its next batch without waiting for that.
+            self._batch_over(slot, now)
+            return
         care, _ = care_for(slot, now.mono)
         if care is Care.TAKE_BACK:
             self.outcomes.take_back(slot)

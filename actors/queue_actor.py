@@ -206,8 +206,8 @@ class QueueActor(QueueControls):
         """Read all journals: the bell of one worker serves for all."""
         if (owner := self.owner) is not None:
             now = read_clocks()
-            owner.reported(message.worker, message.number, now)
-            self.go_on(now)
+            if owner.reported(message.worker, message.number, now):
+                self.go_on(now)
 
     def child_exited(self, child: Child, exitcode: int | None) -> None:
         """Account for what ran in a dead worker and replace it."""

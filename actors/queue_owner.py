@@ -205,11 +205,8 @@ class QueueOwner(Foreman):
             room = self.settings.max_length - unfinished
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
         first_rank = self.places.take_ranks(len(arrivals.accepted), now)
-        for task in arrivals.place(now.wall, first_rank):
-            # One that is here already came before; the store will say so.
-            if task.id not in self.window and task.id not in self.crew.places:
-                self.window.push(task)
-                arrivals.pushed.append(task.id)
+        # One that is here already came before; the store will say so.
+        arrivals.pushed = self.window.push_new(arrivals.place(now.wall, first_rank), elsewhere=self.crew.places)
         for run_at in arrivals.later:
             self.places.note(run_at)
 

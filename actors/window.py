@@ -66,6 +66,15 @@ class Window:
         if len(self._tasks) > 2 * self._limit or self._bytes > 2 * self._max_bytes:
             self._shrink()
 
+    def push_new(self, tasks: Iterable[ReadyTask], *, elsewhere: Container[str]) -> list[str]:
+        """Take in those tasks that are neither in memory nor `elsewhere`, and return their ids."""
+        taken = []
+        for task in tasks:
+            if task.id not in self._tasks and task.id not in elsewhere:
+                taken.append(task.id)
+                self.push(task)
+        return taken
+
     def filled(self, rows: list[ReadyTask], *, everything: bool, elsewhere: Container[str]) -> None:
         """Take in what the store had behind the edge.
 
@@ -91,14 +100,11 @@ class Window:
             del self._lines[self._lanes.pop(0)]
         return None
 
-    def pop(self) -> ReadyTask | None:
-        """Take out the task that is next."""
-        task = self.peek()
-        if task is not None:
-            self._lines[task.lane].popleft()
-            del self._tasks[task.id]
-            self._bytes -= len(task.context)
-        return task
+    def take(self, task: ReadyTask) -> None:
+        """Take out the task that `peek` has just returned."""
+        self._lines[task.lane].popleft()
+        del self._tasks[task.id]
+        self._bytes -= len(task.context)
 
     def discard(self, task_ids: Iterable[str]) -> None:
         """Forget these tasks; those that are not in memory are no error."""

@@ -46,6 +46,7 @@ class WorkerActor(CallboardActor):
         os.setpgid(0, 0)
         processes.become_subreaper()
         self._runners: dict[str, CallRunner] = {}
+        self._last_batch = 0
 
     @handles(StartWorker)
     def start(self, message: StartWorker, sender: ActorAddress) -> None:
@@ -82,6 +83,9 @@ class WorkerActor(CallboardActor):
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
         """Run the batch's tasks as long as there are tokens for them."""
+        if message.number <= self._last_batch:
+            return  # delivered twice: the tokens that are there belong to another batch
+        self._last_batch = message.number
         try:
             self._run_all(message.number, message.tasks)
         except BaseException as error:  # noqa: BLE001 - see there

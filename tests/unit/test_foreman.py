@@ -169,6 +169,38 @@ def test_a_bell_of_an_earlier_batch_is_ignored(stage: Stage) -> None:
     assert slot.batch is not None
 
 
+def test_a_worker_whose_journal_tells_every_end_gets_its_next_batch_before_it_rings(stage: Stage) -> None:
+    stage.owner.run_times.ran("work", 0)
+    first, second, third = new_task(), new_task(), new_task()
+    stage.submit(first)
+    worker = stage.worker
+    worker.do_all(stage.wall)
+    bell = worker.bell
+    assert bell is not None
+    stage.submit(second)
+    assert [[run.id for run in sent.tasks] for sent in stage.sent] == [[first.id], [second.id]]
+    assert stage.states(first, second) == ["completed", "executing"]
+    assert not stage.owner.reported(bell.worker, bell.number, stage.now)
+    stage.submit(third)
+    stage.do_all(worker)
+    stage.do_all(worker)
+    assert stage.states(second, third) == ["completed", "completed"]
+
+
+def test_a_batch_of_which_some_was_taken_back_is_over_only_when_its_worker_says_so(stage: Stage) -> None:
+    stage.owner.run_times.ran("work", 0)
+    first, second = new_task(), new_task()
+    worker = stage.begin(first, second)
+    stage.wait(0.2)
+    stage.turn()
+    assert stage.states(first, second) == ["executing", "available"]
+    worker.complete(stage.wall)
+    stage.turn()
+    assert len(stage.sent) == 1
+    stage.ring(worker)
+    assert [run.id for run in stage.sent[1].tasks] == [second.id]
+
+
 def test_a_task_counts_as_running_until_its_killed_worker_is_dead(stage: Stage) -> None:
     first, second = new_task(timeout_ms=500), new_task()
     stage.submit(first, second)
