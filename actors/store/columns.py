@@ -24,3 +24,18 @@ def texts(values: Iterable[str]) -> str:
 def numbers(values: Iterable[int | None]) -> str:
     """Write an `int8[]`; None is NULL."""
     return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
+
+
+def storable(values: Iterable[str]) -> list[str]:
+    """Return those of the texts that the database can hold: of the others it has none, so nobody need ask for them."""
+    column = list(values)
+    joined = "".join(column)
+    return column if joined.isascii() and _NUL not in joined else [text for text in column if _can_be_stored(text)]
+
+
+def _can_be_stored(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return _NUL not in text

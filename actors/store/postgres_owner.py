@@ -10,7 +10,7 @@ import psycopg
 from callboard.actors.errors import Superseded
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.store import postgres_statements as sql
-from callboard.actors.store.columns import texts
+from callboard.actors.store.columns import storable, texts
 from callboard.actors.store.postgres_connection import BoundedConnection, NoAnswer, store_errors
 from callboard.actors.store.postgres_session import OwnerSession
 from callboard.actors.store.postgres_transaction import PostgresTransaction
@@ -109,7 +109,9 @@ class PostgresQueueStore:
 
     def load(self, ids: Sequence[str]) -> list[ReadyTask]:
         """Return these tasks of the queue in the order of the ids."""
-        found = {row[0]: ReadyTask._make(row) for row in self._rows(sql.LOAD, of_queue=self._queue, ids=texts(ids))}
+        found = {
+            row[0]: ReadyTask._make(row) for row in self._rows(sql.LOAD, of_queue=self._queue, ids=texts(storable(ids)))
+        }
         return [found[task_id] for task_id in dict.fromkeys(ids) if task_id in found]
 
     def counts(self) -> dict[TaskState, int]:

@@ -9,9 +9,11 @@ from typing import Final
 import psycopg
 from sqlalchemy import Connection, Engine, QueuePool, create_engine
 
-from callboard.actors.store.columns import texts
+from callboard.actors.store import TaskFilter
+from callboard.actors.store.columns import storable, texts
 from callboard.actors.store.postgres_connection import BoundedConnection, connect, store_errors
 from callboard.actors.store.sql_reader import SqlReader
+from callboard.actors.task import Task
 from callboard.conf.store_url import shown_url
 
 KEPT: Final = 4
@@ -33,6 +35,14 @@ class PostgresReader(SqlReader):
         self._inherited: list[object] = []
         self._watch: BoundedConnection | None = None
         self._open()
+
+    def get(self, task_id: str) -> Task | None:
+        """Return one task."""
+        return super().get(task_id) if storable([task_id]) else None
+
+    def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
+        wanted = [text for text in (chosen.queue, chosen.type, before) if text is not None]
+        return super()._newest(chosen, before, limit) if storable(wanted) == wanted else []
 
     def version(self) -> int:
         """Return a number that is another one when a transaction has become visible, from a connection of its own."""
@@ -93,4 +103,4 @@ class PostgresReader(SqlReader):
 
     @staticmethod
     def _given(given: Iterable[str]) -> str:
-        return texts(given)
+        return texts(storable(given))

@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 from callboard.actors.errors import DuplicateTask, StaleChange
 from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, HandOut, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import postgres_statements as sql
-from callboard.actors.store.columns import numbers, texts
+from callboard.actors.store.columns import numbers, storable, texts
 from callboard.actors.store.postgres_connection import BoundedConnection
 from callboard.actors.store.tally import Tally
 from callboard.actors.task import TaskState
@@ -69,7 +69,7 @@ class PostgresTransaction:
 
     def existing(self, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that the store has, in any queue."""
-        return {row[0] for row in self._run(sql.EXISTING, ids=texts(ids))}
+        return {row[0] for row in self._run(sql.EXISTING, ids=texts(storable(ids)))}
 
     def key_uses(self, keys: Sequence[str]) -> list[KeyUse]:
         """Return the uses of these keys, in any queue, that are younger than 24 h; nobody else uses them until the end."""

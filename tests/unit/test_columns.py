@@ -2,7 +2,7 @@
 
 import pytest
 
-from callboard.actors.store.columns import numbers, texts
+from callboard.actors.store.columns import numbers, storable, texts
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_a_text_with_a_nul_is_refused(values: list[str]) -> None:
 def test_numbers_may_be_missing() -> None:
     assert numbers([1, None, -(2**63)]) == "{1,NULL,-9223372036854775808}"
     assert numbers([]) == "{}"
+
+
+def test_what_can_not_be_stored_is_not_asked_for() -> None:
+    assert storable(["a", "b\x00", "\ud800", "ü", ""]) == ["a", "ü", ""]
+    assert storable(iter(["a"])) == ["a"]
