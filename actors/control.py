@@ -60,7 +60,7 @@ class Control:
     def queues(self) -> list[dict[str, Any]]:
         """Return all queues in their public form; of one whose owner can't be asked, what the store knows."""
         listed = self.names()
-        return [self._shown(name, listed.down.get(name, "")) for name in sorted(listed.names)]
+        return [self._shown(name, listed.down.get(name, ""), name in listed.standby) for name in sorted(listed.names)]
 
     def put(self, queue: str, settings: QueueSettings) -> bool:
         """Create a queue or replace its settings, and tell whether it is new; survives a restart."""
@@ -105,7 +105,7 @@ class Control:
         names = sorted(self.names().names)
         return InvalidOption(f"unknown queue {queue!r}: {nearest(queue, names)}", field="queue")
 
-    def _shown(self, name: str, why: str) -> dict[str, Any]:
+    def _shown(self, name: str, why: str, standby: bool) -> dict[str, Any]:  # noqa: FBT001 - one of the things shown
         if not why:
             try:
                 question = partial(_described, name)
@@ -114,7 +114,7 @@ class Control:
                 why = str(error)
         row = next((row for row in self._connection.store.queues() if row.name == name), None)
         settings = None if row is None else QueueSettings.model_validate_json(row.settings)
-        return queue_down_shown(name, why, self._connection.store.counts().get(name), settings)
+        return queue_down_shown(name, why, self._connection.store.counts().get(name), settings, standby=standby)
 
     def _command(self, queue: str, command: _QueueCommand) -> QueueStatus:
         def ask(caller: QueueCaller, left: float) -> QueueDescribed:

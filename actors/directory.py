@@ -7,6 +7,7 @@ from thespian.actors import ActorAddress
 
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
+from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeleteQueue,
@@ -45,6 +46,8 @@ class Directory(CallboardActor):
         entry = self.roll.get(message.queue)
         if entry is None:
             self.send(sender, self._unknown(message.request_id, message.queue))
+        elif entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
         elif entry.ready is None or entry.child is None or entry.child.ident is None or entry.deletion is not None:
             detail = f"queue {message.queue!r} is starting" + (f": {entry.down}" if entry.down else "")
             self.send(sender, Refused(message.request_id, RefusalReason.STARTING, detail))
@@ -65,9 +68,10 @@ class Directory(CallboardActor):
     @handles(ListQueues)
     def list_queues(self, message: ListQueues, sender: ActorAddress) -> None:
         """Answer the names of all queues."""
-        down = {entry.name: entry.down or "it is starting" for entry in self.roll if entry.ready is None}
+        down = {entry.name: entry.why_not for entry in self.roll if entry.ready is None}
         names = tuple(sorted(entry.name for entry in self.roll))
-        self.send(sender, QueuesListed(message.request_id, names, down))
+        standby = tuple(entry.name for entry in self.roll if entry.standby)
+        self.send(sender, QueuesListed(message.request_id, names, down, standby))
 
     @handles(PutQueue)
     def put_queue(self, message: PutQueue, sender: ActorAddress) -> None:
@@ -77,9 +81,19 @@ class Directory(CallboardActor):
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
         entry = self.roll.get(message.queue)
+        if entry is not None and entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+            return
         with closing(open_store(self.start_message.store_url)) as store:
-            before = next((row.configured for row in store.queues() if row.name == message.queue), "")
-            row = store.put_queue(message.queue, message.settings.model_dump_json(), before, microseconds())
+            before = next((row for row in store.queues() if row.name == message.queue), None)
+            if entry is None and before is not None:
+                self.roll.add(message.queue)
+                detail = f"another server has made queue {message.queue!r} meanwhile: look at it again"
+                self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, detail))
+                self.go_on()
+                return
+            configured = "" if before is None else before.configured
+            row = store.put_queue(message.queue, message.settings.model_dump_json(), configured, microseconds())
         if entry is None:
             self.roll.add(message.queue)
         elif entry.ready is not None:
@@ -98,6 +112,9 @@ class Directory(CallboardActor):
         if message.queue == DEAD_LETTER:
             detail = "dead_letter is always there"
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
+            return
+        if entry.standby:
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             empty = is_empty(store, message.queue)
@@ -122,11 +139,15 @@ class Directory(CallboardActor):
         assert entry.deletion is not None
         sender, message = entry.deletion
         entry.deletion = None
-        with closing(open_store(self.start_message.store_url)) as store:
-            if not message.force and not is_empty(store, entry.name):
-                self.send(sender, self._not_empty(message))
-                return
-            tasks = store.delete_queue(entry.name)
+        try:
+            with closing(open_store(self.start_message.store_url)) as store:
+                if not message.force and not is_empty(store, entry.name):
+                    self.send(sender, self._not_empty(message))
+                    return
+                tasks = store.delete_queue(entry.name)
+        except (StoreUnavailable, OwnedElsewhere) as error:
+            self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
+            return
         self.roll.remove(entry.name)
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
 

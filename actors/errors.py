@@ -36,6 +36,15 @@ class Superseded(CallboardError):
         self.incarnation = incarnation
 
 
+class OwnedElsewhere(CallboardError):
+    """Another server on the same store owns the queue; ours stands by for it."""
+
+    def __init__(self, queue: str, holder: str) -> None:
+        super().__init__(f"queue {queue!r} is owned by {holder}")
+        self.queue = queue
+        self.holder = holder
+
+
 class StoreUnavailable(CallboardError):
     """The store cannot be written or read just now (disk full, locked, damaged, gone); nothing of the change was kept."""
 
@@ -54,6 +63,14 @@ class StaleChange(CallboardError):
         super().__init__(f"{missed} tasks of queue {queue!r} are not in the state that the change supposes")
         self.queue = queue
         self.missed = missed
+
+
+class KeptAfterAll(StaleChange):
+    """The connection to the store ended while a change was committed, and it was: the owner was told that it failed."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(queue, 0)
+        self.args = (f"the last change of queue {queue!r} was stored although the connection to the store had ended",)
 
 
 class DuplicateTask(CallboardError):

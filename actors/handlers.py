@@ -60,7 +60,7 @@ class TaskContext:
     max_retries: int
     deadline: float
     data_dir: Path
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

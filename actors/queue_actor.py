@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 
 from callboard.actors import processes
 from callboard.actors.base import Child, handles
+from callboard.actors.claim import LOOK_SECONDS, Claim
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
 from callboard.actors.errors import StaleChange, StoreUnavailable, Superseded
@@ -26,8 +27,10 @@ from callboard.actors.inheritance import close_inherited
 from callboard.actors.messages import (
     DeadLetterAt,
     DeathsNoted,
+    QueueGone,
     QueueNotReady,
     QueueReady,
+    QueueStandsBy,
     QueueStopped,
     RefusalReason,
     Refused,
@@ -42,7 +45,6 @@ from callboard.actors.queue_controls import read_clocks
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
 from callboard.actors.stopping import Stopping
-from callboard.actors.store.opening import open_store
 from callboard.actors.worker import WorkerActor
 from callboard.actors.worker_files import QueueFolder
 from callboard.conf.logging import configure_logging
@@ -60,6 +62,7 @@ class QueueActor(QueueRequests):
         processes.become_subreaper()
         # Thousands of tasks a second come and go without making a cycle: looking for one every 700 objects costs 7 %.
         gc.set_threshold(50_000, 20, 100)
+        self._claim: Claim
         self._dead_letter: ActorAddress | None = None
         self._deaths_sent = 0
         self._deaths_noted = 0
@@ -72,18 +75,31 @@ class QueueActor(QueueRequests):
         configure_logging(message.log_level, message.log_format)
         close_inherited(Path(message.data_dir))
         self._start, self.registry = message, sender
-        now = read_clocks()
+        self._claim = Claim(message.store_url, message.queue)
+        self._come_up()
+
+    def _come_up(self) -> None:
+        """Own the queue, or stand by for it and look again; when neither can be, say why and end."""
+        message, now = self._start, read_clocks()
+        holder = self._claim.holder
         try:
-            store, ownership, version = _own(message)
+            if (owned := self._claim.take()) is None:
+                if self._claim.holder != holder:
+                    self.send(self.registry, QueueStandsBy(message.queue, self._claim.holder))
+                self.wake_at(now.mono + LOOK_SECONDS)
+                return
+            store, ownership = owned
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
-            owner.settings_version = version
+            owner.settings_version = ownership.settings_version
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
         except Exception as error:
             log.exception("queue %s can't start", message.queue)
-            self.send(sender, QueueNotReady(message.queue, f"{type(error).__name__}: {error}"))
+            gone = isinstance(error, KeyError)
+            reason = f"{type(error).__name__}: {error}"
+            self.send(self.registry, QueueGone(message.queue) if gone else QueueNotReady(message.queue, reason))
             self.send(self.myAddress, ActorExitRequest())
             return
         self.owner = owner
@@ -92,7 +108,8 @@ class QueueActor(QueueRequests):
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
-        self.send(sender, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
+        version = owner.settings_version
+        self.send(self.registry, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
         self.go_on(now)
 
     @handles(StopQueue)
@@ -106,8 +123,11 @@ class QueueActor(QueueRequests):
         self.go_on(now)
 
     def on_wakeup(self, now: float) -> None:  # noqa: ARG002 - both clocks are read together
-        """Look at everything: due tasks, slow workers, timeouts, retention."""
-        self.go_on(read_clocks())
+        """Look at everything: due tasks, slow workers, timeouts, retention; or whether the queue may be taken over."""
+        if self.owner is None and self._claim.holder:
+            self._come_up()
+        else:
+            self.go_on(read_clocks())
 
     def handler_failed(self, message: Any, sender: ActorAddress, error: BaseException) -> None:
         """Refuse the request that could not be done; an owner that was replaced ends itself."""
@@ -211,10 +231,3 @@ class QueueActor(QueueRequests):
             self.send(child.address, self.hiring.hire(name, child.pid))
         hire_next = self.hiring.next_look(now)
         self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
-
-
-def _own(message: StartQueue) -> Any:
-    store = open_store(message.store_url)
-    version = next(row.settings_version for row in store.queues() if row.name == message.queue)
-    queue_store, ownership = store.own(message.queue)
-    return queue_store, ownership, version

@@ -13,12 +13,15 @@ from callboard.actors.base import Child, handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.directory import Directory
+from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
     DeadLetterAt,
     Ping,
     Pong,
+    QueueGone,
     QueueNotReady,
     QueueReady,
+    QueueStandsBy,
     QueueStopped,
     RefusalReason,
     Refused,
@@ -89,7 +92,11 @@ class RegistryActor(Directory):
         """Refuse the request that could not be done."""
         request_id = getattr(message, "request_id", None)
         if request_id is not None:
-            self.send(sender, Refused(request_id, RefusalReason.FAILED, f"{type(error).__name__}: {error}"))
+            reason, detail = RefusalReason.FAILED, f"{type(error).__name__}: {error}"
+            if isinstance(error, StoreUnavailable | OwnedElsewhere):
+                standby = isinstance(error, OwnedElsewhere)
+                reason, detail = RefusalReason.STANDBY if standby else RefusalReason.STORE_UNAVAILABLE, str(error)
+            self.send(sender, Refused(request_id, reason, detail))
 
     # ------------------------------------------------------------ Queues
 
@@ -100,6 +107,9 @@ class RegistryActor(Directory):
         if child is None or entry is None or entry.child is not child:
             return
         self.mark_ready(child)
+        if entry.standby:
+            log.warning("queue %s is taken over: %s had it before", entry.name, entry.standby)
+            self._add_new_queues()
         entry.came_up(message, sender)
         dead_letter = self.roll.get(DEAD_LETTER)
         if dead_letter is not None and dead_letter.ready is not None:
@@ -107,6 +117,25 @@ class RegistryActor(Directory):
             for other in self.roll.live() if entry is dead_letter else [entry]:
                 self.send(other.address, DeadLetterAt(dead_letter.address))
         self.go_on()
+
+    @handles(QueueStandsBy)
+    def queue_stands_by(self, message: QueueStandsBy, sender: ActorAddress) -> None:
+        """Take note that another server owns a queue; ours waits until that has gone."""
+        child, entry = self.child_at(sender), self.roll.get(message.queue)
+        if child is None or entry is None or entry.child is not child:
+            return
+        self.mark_ready(child)
+        if not entry.standby:
+            log.info("queue %s stands by: it is owned by %s", entry.name, message.holder)
+        entry.standby = message.holder
+        self.go_on()
+
+    @handles(QueueGone)
+    def queue_gone(self, message: QueueGone, sender: ActorAddress) -> None:
+        """Strike off a queue that another server has deleted."""
+        child, entry = self.child_at(sender), self.roll.get(message.queue)
+        if child is not None and entry is not None and entry.child is child and entry.deletion is None:
+            self.roll.remove(message.queue)
 
     @handles(QueueNotReady)
     def queue_not_ready(self, message: QueueNotReady, _sender: ActorAddress) -> None:
@@ -155,13 +184,22 @@ class RegistryActor(Directory):
             self._finish_stop(now)
             self.wake_at(min(self._stop_by, self._next_ping))
             return
-        if self._ready_reply is not None and all(e.ready is not None or e.down for e in self.roll):
+        if self._ready_reply is not None and all(e.ready is not None or e.down or e.standby for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
         self.wake_at(min(self._next_ping, self.roll.next_start(now)))
+
+    def _add_new_queues(self) -> None:
+        """Learn of queues that another server has made: who takes over one of its queues takes over all of them."""
+        try:
+            with closing(open_store(self.start_message.store_url)) as store:
+                for row in store.queues():
+                    self.roll.add(row.name)
+        except StoreUnavailable as error:
+            log.warning("the store could not be asked for queues that another server may have made: %s", error)
 
     def _bring_up(self, entry: Entry) -> None:
         actor_class = DeadLetterActor if entry.name == DEAD_LETTER else QueueActor

@@ -28,6 +28,8 @@ class Entry:
     address: ActorAddress | None = None
     down: str = ""
     """Why it could not start the last time."""
+    standby: str = ""
+    """Who owns it instead: another server on the same store."""
     pinged: float | None = None
     """When it was asked for a sign of life that has not come yet."""
     stopping: bool = False
@@ -40,12 +42,23 @@ class Entry:
     def came_up(self, ready: QueueReady, address: ActorAddress) -> None:
         """Note that its owner takes requests."""
         self.ready, self.address, self.down, self.pinged = ready, address, "", None
+        self.standby = ""
+
+    @property
+    def why_not(self) -> str:
+        """Why it takes no requests, "" if it does."""
+        if self.ready is not None:
+            return ""
+        if self.standby:
+            return f"another server owns queue {self.name!r} ({self.standby}); this one takes over when that is gone"
+        return self.down or "it is starting"
 
     def went_down(self, now: float, uptime: float) -> None:
         """Note that its owner is gone; one that had been well for a while is restarted at once."""
         if self.ready is not None and uptime > _HEALTHY_SECONDS:
             self.failures = 0
         self.child = self.ready = self.address = self.pinged = None
+        self.standby = ""
         self.not_before = now + _WAITS[min(self.failures, len(_WAITS) - 1)]
         self.failures += 1
 

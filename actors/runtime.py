@@ -54,7 +54,7 @@ class Runtime:
     admin_port: int  # the actor system's, on loopback
     key_path: str  # the file with the key that seals the actors' frames
     registry: str  # the Registry's address, "127.0.0.1:port"
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     data_dir: str
     pids: dict[str, Ident] = field(default_factory=dict)  # supervisor, undertaker, server, admin, registry, first logger
     boot_id: str = field(default_factory=machine_boot_id)

@@ -63,14 +63,14 @@ class Serving:
     data_dir: Path
     host: str
     port: int
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     grace_seconds: float
     silence_seconds: float = 10.0
     """A Registry (or an event loop) that shows no sign of life for so long is killed."""
     registry_class: type
     make_app: Callable[[ServerContext], Any]
     """Return the ASGI application."""
-    settings: Any = None
+    settings: Any = field(default=None, repr=False)
     """Handed to `make_app` as they are."""
     registry_settings: dict[str, Any] = field(default_factory=dict)
     """Sent to the Registry: the settings in JSON form."""

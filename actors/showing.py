@@ -31,12 +31,20 @@ def queue_shown(status: QueueStatus) -> dict[str, Any]:
 
 
 def queue_down_shown(
-    name: str, why: str, counts: Mapping[TaskState, int] | None = None, settings: QueueSettings | None = None
+    name: str,
+    why: str,
+    counts: Mapping[TaskState, int] | None = None,
+    settings: QueueSettings | None = None,
+    *,
+    standby: bool = False,
 ) -> dict[str, Any]:
-    """Return the public form of a queue whose owner can't be asked: what the store knows of it, and why."""
+    """Return the public form of a queue whose owner can't be asked: what the store knows of it, and why.
+
+    standby: another server owns it.
+    """
     return {
         "name": name,
-        "state": "degraded",
+        "state": "standby" if standby else "degraded",
         "why": why,
         "counts": counts_shown(counts or {}),
         "running": 0,

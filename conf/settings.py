@@ -13,6 +13,7 @@ from callboard.conf.queue_settings import (
     RetentionSettings,
     Section,
 )
+from callboard.conf.store_url import is_postgres, shown_url, trouble_with
 from callboard.conf.values import DEAD_LETTER, Duration, QueueName, Size, check_queue_name, refuse
 
 __all__ = [
@@ -50,18 +51,13 @@ class HttpSettings(Section):
 class StoreSettings(Section):
     """Which database holds the tasks; `{data_dir}` in the URL stands for the data directory."""
 
-    url: str = "sqlite:///{data_dir}/callboard.db"
+    url: Annotated[str, Field(repr=False)] = "sqlite:///{data_dir}/callboard.db"
 
     @field_validator("url")
     @classmethod
     def _known_store(cls, url: str) -> str:
-        if url.startswith(("postgresql:", "postgres:", "postgresql+")):
-            raise refuse("PostgreSQL is not available yet in this version: write sqlite:///{data_dir}/callboard.db")
-        path = url.removeprefix("sqlite:///")
-        if path == url or not path or path == ":memory:":
-            raise refuse(f"{url!r} is not a store: write for example sqlite:///{{data_dir}}/callboard.db")
-        if "{" in url.replace("{data_dir}", ""):
-            raise refuse(f"{url!r}: only {{data_dir}} is filled in")
+        if trouble := trouble_with(url):
+            raise refuse(trouble)
         return url
 
 
@@ -136,4 +132,11 @@ class Settings(Section):
     @property
     def store_url(self) -> str:
         """The store's URL with the data directory filled in, the same from any working directory."""
+        if is_postgres(self.store.url):
+            return self.store.url
         return self.store.url.replace("{data_dir}", str(self.data_dir.absolute()))
+
+    @property
+    def shown_store_url(self) -> str:
+        """The same as it may be printed: without its password."""
+        return shown_url(self.store_url)

@@ -100,7 +100,7 @@ class QueueShown(Answer):
     """A queue."""
 
     name: str
-    state: Literal["running", "paused", "draining", "degraded"]
+    state: Literal["running", "paused", "draining", "degraded", "standby"]
     why: str = Field(description="Why it is in this state, where that needs saying.")
     counts: Counts
     running: int = Field(description="Tasks that workers run.")

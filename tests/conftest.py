@@ -2,11 +2,13 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.support import killed_coverage
+from tests.support.postgres import PostgresServer
 
 TESTS_PER_CORE = 2
 """Most tests wait for processes more than they use a core."""
@@ -46,3 +48,10 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop the developer's own CALLBOARD_… variables, which would override what a test sets."""
     for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests that only need a database; without fsync, which no SIGKILL can tell."""
+    with PostgresServer("fsync=off") as server:
+        yield server

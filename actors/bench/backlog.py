@@ -86,7 +86,7 @@ class BacklogCost(NamedTuple):
         return Ratio(key, LABELS[key][0], many, few, target, at_most=at_most)
 
 
-def measure_backlogs(folder: Path, plan: Plan, teller: Teller) -> BacklogCost:
+def measure_backlogs(folder: Path, plan: Plan, teller: Teller, database: str = "") -> BacklogCost:
     """Measure with 1,000 waiting tasks and with as many as the plan says."""
     sustained = min(SUSTAINED, plan.backlog // 2)
     with ExitStack() as ending:
@@ -94,7 +94,7 @@ def measure_backlogs(folder: Path, plan: Plan, teller: Teller) -> BacklogCost:
         for name, waiting in (("few", FEW), ("many", plan.backlog)):
             place = folder / name
             place.mkdir()
-            server = ending.enter_context(ServerUnderTest(place, [Served(QUEUE, "noop")]))
+            server = ending.enter_context(ServerUnderTest(place, [Served(QUEUE, "noop")], database))
             measurings.append(_Measuring(server, teller, waiting, sustained))
         for number in range(1, plan.backlog_rounds + 1):
             for each in measurings:

@@ -56,14 +56,14 @@ class Recovery(NamedTuple):
         return {"recovery": roles, "kills": self.kills, "tasks": tasks | repeated}
 
 
-def measure_recovery(folder: Path, plan: Plan, teller: Teller) -> Recovery:
+def measure_recovery(folder: Path, plan: Plan, teller: Teller, database: str = "") -> Recovery:
     """Start a server and kill its processes in turn, so many rounds for each that is vital.
 
     Each round ends with a new server: what dies again within seconds is restarted after a pause that grows, and the
     first restart is what is measured.
     """
     kills: list[Kill] = []
-    with ServerUnderTest(folder, [Served(queue, "Nap") for queue in QUEUES]) as server:
+    with ServerUnderTest(folder, [Served(queue, "Nap") for queue in QUEUES], database) as server:
         log = NapLog(server.data_dir / NAP_LOG)
         killer = Killer(server, log)
         with Feeder(server, QUEUES) as feeder:

@@ -70,7 +70,7 @@ def notes(measured: Measured) -> Iterator[str]:
     yield f"Callboard {machine['callboard']}, Python {machine['python']}, {machine['system']}, {cpus} CPUs."
     if load > cpus / 2:
         yield f"The machine was busy before the run began (load {load}): the figures are too low."
-    if machine["filesystem"] in WITHOUT_DISK:
+    if machine["filesystem"] in WITHOUT_DISK and machine.get("store") == "sqlite":
         yield f"The store was on {machine['filesystem']}, which is no disk: set TMPDIR or --store to measure one."
 
 

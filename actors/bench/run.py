@@ -20,6 +20,7 @@ from callboard.actors.bench.pull import QUEUE as PULLED
 from callboard.actors.bench.pull import PullSpeed, measure_pull
 from callboard.actors.bench.speed import QUEUE, Speed, measure_speed
 from callboard.actors.bench.under_test import Served, ServerUnderTest
+from callboard.conf.store_url import shown_url
 
 PREFIX: Final = "callboard-bench-"
 
@@ -43,10 +44,13 @@ class Measured(NamedTuple):
     pull: PullSpeed | None = None
 
 
-def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, pull: bool = False) -> Measured:
+def run_bench(
+    plan: Plan, beside: Path | None, *, kill: bool, memory: bool, pull: bool = False, database: str = ""
+) -> Measured:
     """Measure recovery, backlogs and consumers as asked for; if none is, speed, latency, memory and idle CPU.
 
-    `beside`: the folder on whose disk all of it happens, None for the system's place for temporary files.
+    `beside`: the folder on whose disk all of it happens, None for the system's place for temporary files. `database`: a
+    PostgreSQL database, in schemas of which the tasks are kept then; "" for SQLite.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=beside)
@@ -54,11 +58,11 @@ def run_bench(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, pull
         raise BenchFailed(f"there can't be a folder in {beside}: {error.strerror}") from None
     with folder as name, Teller() as teller:
         place = Path(name)
-        machine = describe_machine(place)
-        recovery = measure_recovery(_room(place, "kill"), plan, teller) if kill else None
-        backlogs = measure_backlogs(_room(place, "memory"), plan, teller) if memory else None
-        pulled = _measure_pull(_room(place, "pull"), plan, teller) if pull else None
-        ordinary = None if kill or memory or pull else _measure_ordinary(place, plan, teller)
+        machine = describe_machine(place) | {"store": shown_url(database) or "sqlite"}
+        recovery = measure_recovery(_room(place, "kill"), plan, teller, database) if kill else None
+        backlogs = measure_backlogs(_room(place, "memory"), plan, teller, database) if memory else None
+        pulled = _measure_pull(_room(place, "pull"), plan, teller, database) if pull else None
+        ordinary = None if kill or memory or pull else _measure_ordinary(place, plan, teller, database)
     return Measured(machine, ordinary, recovery, backlogs, pulled)
 
 
@@ -80,20 +84,20 @@ def filesystem_of(folder: Path) -> str:
     return next((mounts[parent] for parent in (folder.resolve(), *folder.resolve().parents) if parent in mounts), "")
 
 
-def _measure_ordinary(folder: Path, plan: Plan, teller: Teller) -> Ordinary:
+def _measure_ordinary(folder: Path, plan: Plan, teller: Teller, database: str) -> Ordinary:
     # The second queue has nothing to do: idle CPU is that of two queues.
-    with ServerUnderTest(folder, [Served(QUEUE, "noop"), Served("idle", "noop")]) as server:
+    with ServerUnderTest(folder, [Served(QUEUE, "noop"), Served("idle", "noop")], database) as server:
         teller.step("one task alone", plan.latency_tasks)
         latency = measure_latency(server, QUEUE, plan.latency_tasks)
-        speed = measure_speed(server, folder, plan, teller)
+        speed = measure_speed(server, folder, plan, teller, database)
         teller.step("memory, and the CPU of an idle server")
         # After the work: what it has left behind counts.
         memory = measure_memory(server)
         return Ordinary(speed, latency, memory, measure_idle_cpu(server, plan.idle_seconds))
 
 
-def _measure_pull(folder: Path, plan: Plan, teller: Teller) -> PullSpeed:
-    with ServerUnderTest(folder, [Served(PULLED)]) as server:
+def _measure_pull(folder: Path, plan: Plan, teller: Teller, database: str) -> PullSpeed:
+    with ServerUnderTest(folder, [Served(PULLED)], database) as server:
         return measure_pull(server, plan, teller)
 
 

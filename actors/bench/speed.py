@@ -18,7 +18,7 @@ from callboard.actors.bench.load import Burst, post, send_all
 from callboard.actors.bench.plan import BATCH, CONNECTIONS, Plan
 from callboard.actors.bench.progress import Teller
 from callboard.actors.bench.under_test import HOST, ServerUnderTest
-from callboard.actors.store.limit import measure_limit
+from callboard.actors.store.limit import StoreLimit, measure_limit
 
 QUEUE: Final = "noop"
 BATCH_CONNECTIONS: Final = 8
@@ -87,8 +87,11 @@ class _Client:
         return await_completed(self._server.store, QUEUE, self._ended).at
 
 
-def measure_speed(server: ServerUnderTest, folder: Path, plan: Plan, teller: Teller) -> Speed:
-    """Measure all rounds. `folder`: where the limit's own database goes, on the disk that holds the server's."""
+def measure_speed(server: ServerUnderTest, folder: Path, plan: Plan, teller: Teller, database: str = "") -> Speed:
+    """Measure all rounds. `folder`: where the limit's own database goes, on the disk that holds the server's.
+
+    database: the PostgreSQL database in which the limit is measured instead, where the server's store is one.
+    """
     client = _Client(server)
     client.submit_singly(WARM_UP_TASKS)
     client.await_all()
@@ -97,7 +100,7 @@ def measure_speed(server: ServerUnderTest, folder: Path, plan: Plan, teller: Tel
         for number in range(1, plan.rounds + 1):
             of = f"round {number} of {plan.rounds}"
             teller.step(f"{of}: the store alone")
-            _measure_store(folder, plan.tasks, rounds)
+            _measure_store(folder, plan.tasks, rounds, database)
             teller.step(f"{of}: batches")
             _measure_batches(client, plan.tasks, rounds)
             teller.step(f"{of}: bare Starlette")
@@ -116,19 +119,28 @@ def _task() -> dict[str, object]:
     return {"queue": QUEUE, "context": {"number": 1}}
 
 
-def _measure_store(folder: Path, tasks: int, rounds: Rounds) -> None:
+def _measure_store(folder: Path, tasks: int, rounds: Rounds, database: str) -> None:
     os.sync()  # as below
-    path = folder / "limit.db"
     for batch in (BATCH, LARGE_BATCH):
-        limit = measure_limit(path, tasks, batch, HAND_OUT)
-        for file in folder.glob(f"{path.name}*"):
-            file.unlink()
+        limit = _measure_limit(folder, tasks, batch, database)
         if batch == BATCH:
             rounds["store_submitted"].append(limit.submit)
             rounds["store_completed"].append(limit.end_to_end)
             rounds["store_drained"].append(limit.drain)
         else:
             rounds["store_completed_large"].append(limit.end_to_end)
+
+
+def _measure_limit(folder: Path, tasks: int, batch: int, database: str) -> StoreLimit:
+    if database:
+        from callboard.actors.store.postgres_limit import measure_postgres_limit  # noqa: PLC0415 - its driver is an extra
+
+        return measure_postgres_limit(database, tasks, batch, HAND_OUT)
+    path = folder / "limit.db"
+    limit = measure_limit(path, tasks, batch, HAND_OUT)
+    for file in folder.glob(f"{path.name}*"):
+        file.unlink()
+    return limit
 
 
 def _measure_batches(client: _Client, tasks: int, rounds: Rounds) -> None:

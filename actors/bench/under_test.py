@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
@@ -52,10 +53,16 @@ def _free_port() -> int:
 
 
 class ServerUnderTest:
-    """A server that can be started, killed and started again on the same data; leaving the block ends all of it."""
+    """A server that can be started, killed and started again on the same data; leaving the block ends all of it.
 
-    def __init__(self, folder: Path, served: Iterable[Served]) -> None:
+    database: a PostgreSQL database, in which it gets a schema of its own; "": SQLite, in the folder.
+    """
+
+    def __init__(self, folder: Path, served: Iterable[Served], database: str = "") -> None:
         self.data_dir = folder / "data"
+        self._database = database
+        self._store_url = ""
+        self._schema = ExitStack()
         self._log_path = folder / "server.log"
         self._config = folder / "callboard.toml"
         self._config.write_text(_config_text(served), encoding="utf-8")
@@ -68,7 +75,15 @@ class ServerUnderTest:
         self._http = httpx2.Client(base_url=self.url, timeout=ASK_SECONDS, trust_env=False)
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._database:
+            from callboard.actors.store.postgres_schema import new_schema  # noqa: PLC0415 - its driver is an extra
+
+            self._store_url = self._schema.enter_context(new_schema(self._database, "callboard_bench"))
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -81,6 +96,7 @@ class ServerUnderTest:
             self._process.wait()
             processes.end_tree(self._seen)
         self._forget_process()
+        self._schema.close()
 
     @property
     def url(self) -> str:
@@ -98,6 +114,8 @@ class ServerUnderTest:
         command = [sys.executable, "-m", __name__, "serve", "--config", str(self._config)]
         command += ["--data-dir", str(self.data_dir), "--port", str(self.port)]
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
+        if self._store_url:
+            surroundings["CALLBOARD_STORE__URL"] = self._store_url  # the command line can be read by everybody
         self._log = self._log_path.open("a", encoding="utf-8")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=surroundings)
         assert self._process.stdout is not None

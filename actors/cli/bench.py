@@ -33,7 +33,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Measure on the disk of this store, in a new folder beside it; it is not touched itself.",
+            help="Measure on the disk of this store, in a new folder beside it, or in new schemas of this PostgreSQL "
+            "database; it is not touched itself.",
             show_default="the system's place for temporary files",
         ),
     ] = None,
@@ -51,11 +52,14 @@ def bench(
     from callboard.actors.cli.output import print_json, print_table
     from callboard.actors.errors import CallboardError
     from callboard.actors.store.opening import sqlite_path
+    from callboard.conf.store_url import is_postgres
 
     # Stopped like by Ctrl-C: SIGTERM alone would leave the folder behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    beside = None if store is None else sqlite_path(store).parent
-    measured = run_bench(Plan.of(quick=quick, tasks=tasks), beside, kill=kill, memory=memory, pull=pull)
+    database = store if store is not None and is_postgres(store) else ""
+    beside = None if store is None or database else sqlite_path(store).parent
+    sizes = Plan.of(quick=quick, tasks=tasks)
+    measured = run_bench(sizes, beside, kill=kill, memory=memory, pull=pull, database=database)
     if as_json:
         print_json(to_json(measured))
     else:

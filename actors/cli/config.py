@@ -27,6 +27,7 @@ def check(config: ConfigFile = None, data_dir: ServedDataDir = None, as_json: As
     from callboard.actors.cli.output import print_json
     from callboard.actors.errors import SettingsError
     from callboard.conf.loading import DEFAULTS_FILE, load_settings
+    from callboard.conf.store_url import shown_url
     from callboard.conf.worker_paths import check_workers
     from callboard.http.auth import check_exposure
 
@@ -37,7 +38,8 @@ def check(config: ConfigFile = None, data_dir: ServedDataDir = None, as_json: As
     if as_json:
         shown = settings.model_dump(mode="json")
         shown["http"]["token"] = "set" if settings.http.token else ""
+        shown["store"]["url"] = shown_url(settings.store.url)
         print_json(shown)
     else:
         queues = ", ".join(settings.queues) or "none"
-        print(f"{config or DEFAULTS_FILE} is fine: queues {queues}; store {settings.store_url}")
+        print(f"{config or DEFAULTS_FILE} is fine: queues {queues}; store {settings.shown_store_url}")

@@ -32,6 +32,6 @@ def migrate(
     make_private_folder(settings.data_dir)
     migrated = bring_up_to_date(settings.store_url)
     if as_json:
-        print_json({"store": settings.store_url, "migrated": migrated})
+        print_json({"store": settings.shown_store_url, "migrated": migrated})
     else:
-        print(f"{settings.store_url} {'was brought up to date' if migrated else 'is up to date'}")
+        print(f"{settings.shown_store_url} {'was brought up to date' if migrated else 'is up to date'}")

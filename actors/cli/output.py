@@ -19,6 +19,7 @@ _STATE_STYLES: Final = {
     "paused": "yellow",
     "draining": "yellow",
     "degraded": "red",
+    "standby": "dim",
 }
 _PRECISION_MS: Final = ((86_400_000, 3_600_000), (3_600_000, 60_000), (10_000, 1_000))
 """From how long on a duration is cut to which unit."""

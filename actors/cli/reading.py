@@ -14,6 +14,7 @@ from callboard.actors.store.opening import open_store, sqlite_path
 from callboard.actors.submitting import nearest
 from callboard.actors.task import Task
 from callboard.conf.settings import StoreSettings
+from callboard.conf.store_url import is_postgres
 
 PAGE: Final = 1_000
 
@@ -32,7 +33,7 @@ def reading(data_dir: Path) -> Iterator[Store]:
         template = os.environ.get("CALLBOARD_STORE__URL") or StoreSettings().url
         url = template.replace("{data_dir}", str(data_dir.absolute()))
         # Opening would make it.
-        if not sqlite_path(url).exists():
+        if not is_postgres(url) and not sqlite_path(url).exists():
             raise no_server(data_dir)
     store = open_store(url)
     try:

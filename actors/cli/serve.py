@@ -10,7 +10,10 @@ ConfigFile = Annotated[
     typer.Option("--config", help="The configuration file (TOML); the one that comes with Callboard if not given."),
 ]
 StoreUrl = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="The store, for example sqlite:////srv/callboard.db.")
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="The store: sqlite:////srv/callboard.db or postgresql://user@host/database."
+    ),
 ]
 ServedDataDir = Annotated[
     Path | None,

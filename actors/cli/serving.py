@@ -4,6 +4,7 @@ from typing import Any
 
 from callboard.actors.registry import RegistryActor
 from callboard.actors.server import ServerContext, Serving
+from callboard.actors.store.opening import preload
 from callboard.conf.settings import Settings
 from callboard.http.app import create_app
 from callboard.http.auth import check_exposure
@@ -12,6 +13,7 @@ from callboard.http.auth import check_exposure
 def make_serving(settings: Settings) -> Serving:
     """Return what to serve. Raises `SettingsError` when the settings would expose the server without a token."""
     check_exposure(settings)
+    preload(settings.store_url)
     return Serving(
         data_dir=settings.data_dir.absolute(),
         host=settings.http.host,

@@ -39,11 +39,15 @@ class ListQueues:
 
 @dataclass(frozen=True)
 class QueuesListed:
-    """All queues by name, and for those that have no live owner the reason why."""
+    """All queues by name, and for those that have no live owner here the reason why.
+
+    standby: those of them that another server owns.
+    """
 
     request_id: str
     names: tuple[str, ...]
     down: dict[str, str]
+    standby: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ class RefusalReason(StrEnum):
     """Wrong queue, incarnation or settings version: look the queue up again and send once more."""
     STARTING = "starting"
     """The queue is known but has no live owner yet: wait a moment and look it up again."""
+    STANDBY = "standby"
+    """Another server on the same store owns the queue."""
     STORE_UNAVAILABLE = "store_unavailable"
     INVALID = "invalid"
     NOT_EMPTY = "not_empty"

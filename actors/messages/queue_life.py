@@ -1,6 +1,6 @@
 """Between the Registry and its Queues: coming up, settings, stopping."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from thespian.actors import ActorAddress
@@ -14,7 +14,7 @@ class StartQueue:
 
     queue: str
     data_dir: str
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     boot_id: str
     samples: dict[str, Any]
     log_level: str
@@ -45,6 +45,22 @@ class QueueNotReady:
 
     queue: str
     reason: str
+
+
+@dataclass(frozen=True)
+class QueueStandsBy:
+    """Another server on the same store owns the queue; this one takes over when that has let go of it."""
+
+    queue: str
+    holder: str
+    """Who owns it, in words."""
+
+
+@dataclass(frozen=True)
+class QueueGone:
+    """The queue is not in the store any more: another server has deleted it. The Queue ends itself."""
+
+    queue: str
 
 
 @dataclass(frozen=True)

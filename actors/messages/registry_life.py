@@ -1,6 +1,6 @@
 """Between the server and its Registry: coming up and shutting down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -9,10 +9,10 @@ class StartRegistry:
     """Bring up the Registry: queues of the configuration and of the store. Paths and URL as texts, ready to use."""
 
     request_id: str
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(repr=False)
     """`Settings.model_dump(mode="json")`."""
     data_dir: str
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     boot_id: str
 
 

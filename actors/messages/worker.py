@@ -1,6 +1,6 @@
 """Between a Queue and its Workers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from callboard.conf.settings import QueueSettings
@@ -18,7 +18,7 @@ class StartWorker:
     tokens: str
     journal: str
     data_dir: str
-    store_url: str
+    store_url: str = field(repr=False)  # it may hold a password
     samples: dict[str, Any]
     log_level: str
     log_format: str

@@ -98,6 +98,10 @@ class HandOut(NamedTuple):
     ids: tuple[str, ...]
 
 
+KEY_MICROSECONDS = 24 * 3600 * 1_000_000
+"""How long an idempotency key is remembered."""
+
+
 class KeyUse(NamedTuple):
     """One use of an idempotency key: kept 24 h, in the transaction of its tasks."""
 
@@ -136,6 +140,7 @@ class Ownership:
     paused: bool
     settings: str
     """JSON text of the queue's settings."""
+    settings_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,11 @@ class Store(Protocol):
     """The store as everybody uses it: queue definitions, and reads that go past the actors."""
 
     def own(self, queue: str) -> tuple[QueueStore, Ownership]:
-        """Become the queue's owner. Raises KeyError when the queue is not in the store."""
+        """Become the queue's owner. Raises KeyError when the queue is not in the store.
+
+        Raises `OwnedElsewhere` where several servers share the store and another one has the queue: ask again, of the
+        same object, which knows how long the queue has been free.
+        """
 
     def queues(self) -> list[QueueRow]:
         """Return all queues by name."""

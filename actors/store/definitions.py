@@ -1,13 +1,15 @@
 """The statements that make, own and delete queues: seldom run."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
+from callboard.actors.store.dialects import unindexed
 from callboard.actors.store.rows import QUEUE_COLUMNS
 from callboard.actors.store.schema import counts, hand_outs, key_uses, queues, sequences, tasks
-from callboard.actors.store.statements import is_given, literal, most, prepare, unindexed
+from callboard.actors.store.statements import is_given, literal, most, prepare
 
 _ONE: ColumnElement[Any] = literal_column("1")
 _NO: ColumnElement[Any] = literal_column("0")
@@ -27,21 +29,30 @@ BECOME_OWNER = prepare(
     update(queues)
     .where(_named(queues.c.name), queues.c.deleted == _NO)
     .values(incarnation=bindparam("new_incarnation"))
-    .returning(queues.c.paused, queues.c.settings),
+    .returning(queues.c.paused, queues.c.settings, queues.c.settings_version),
 )
 
-_put = sqlite.insert(queues).values({name: bindparam(name) for name in ("name", "settings", "configured", "created_at")})
-PUT_QUEUE = prepare(
-    _put.on_conflict_do_update(
+
+def put_queue(insert: Callable[[Any], Any]) -> Any:
+    """Write the statement that makes a queue or replaces its settings, by a dialect's own `insert`."""
+    put = insert(queues).values({name: bindparam(name) for name in ("name", "settings", "configured", "created_at")})
+    return put.on_conflict_do_update(
         index_elements=[queues.c.name],
         set_={
-            "settings": _put.excluded.settings,
-            "configured": _put.excluded.configured,
+            "settings": put.excluded.settings,
+            "configured": put.excluded.configured,
             "settings_version": queues.c.settings_version + _ONE,
         },
-    ).returning(*QUEUE_COLUMNS),
-)
-PUT_COUNTS = prepare(sqlite.insert(counts).values(queue=bindparam("queue")).on_conflict_do_nothing())
+    ).returning(*QUEUE_COLUMNS)
+
+
+def put_counts(insert: Callable[[Any], Any]) -> Any:
+    """Write the statement that makes a queue's row of counts unless it is there, by a dialect's own `insert`."""
+    return insert(counts).values(queue=bindparam("queue")).on_conflict_do_nothing()
+
+
+PUT_QUEUE = prepare(put_queue(sqlite.insert))
+PUT_COUNTS = prepare(put_counts(sqlite.insert))
 
 MARK_DELETED = prepare(update(queues).where(_named(queues.c.name)).values(deleted=_ONE))
 HALF_DELETED = prepare(select(queues.c.name).where(queues.c.deleted == _ONE))

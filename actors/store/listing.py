@@ -9,11 +9,11 @@ import base64
 import binascii
 from collections.abc import Mapping
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 
 from callboard.actors.store import TaskFilter
+from callboard.actors.store.dialects import Elements, unindexed
 from callboard.actors.store.schema import LISTED_STATES, hand_outs, is_any, tasks
-from callboard.actors.store.statements import unindexed
 from callboard.actors.task import CLAIMED, TaskState
 
 Counts = Mapping[str, Mapping[TaskState, int]]
@@ -68,7 +68,7 @@ def _gather(queue: str, state: TaskState) -> list[Ids]:
         return [mine]
     if state is TaskState.COMPLETED:
         return [mine.where(tasks.c.finished_at.is_not(None)).with_hint(tasks, "INDEXED BY tasks_finished", "sqlite")]
-    ids = func.json_each(hand_outs.c.ids).table_valued("value", joins_implicitly=True)
+    ids = Elements(hand_outs.c.ids).table_valued("value", joins_implicitly=True)
     held = select(ids.c.value).select_from(hand_outs).where(hand_outs.c.queue == queue)
     claimed = select(tasks.c.id, tasks.c.queue).where(tasks.c.id.in_(held), unindexed(tasks.c.state) == CLAIMED)
     return [mine, claimed]

@@ -32,6 +32,7 @@ class MemoryStore:
                 counts=self._data.counts(queue),
                 paused=found.row.paused,
                 settings=found.row.settings,
+                settings_version=found.row.settings_version,
             )
         return MemoryQueueStore(self._data, self._clock, queue, ownership.incarnation), ownership
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange, Superseded
-from callboard.actors.store import Change, HandOut, Insert, KeyUse, ReadyTask, TaskUpdate
+from callboard.actors.store import KEY_MICROSECONDS, Change, HandOut, Insert, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store.memory_data import MemoryData, MemoryKey, MemoryTask
 from callboard.actors.store.schema import DUE_STATES
-from callboard.actors.store.sqlite_transaction import KEY_MICROSECONDS
 from callboard.actors.task import ENDED_STATES, TaskState
 
 

@@ -53,7 +53,7 @@ class SqliteStore(SqliteReader):
         if not rows:
             raise KeyError(queue)
         numbers = connection.execute(COUNTS.sql, (queue,)).fetchone()
-        paused, settings = rows[0]
+        paused, settings, version = rows[0]
         ownership = Ownership(
             incarnation=incarnation,
             last_rank=numbers[-2],
@@ -61,6 +61,7 @@ class SqliteStore(SqliteReader):
             counts=counted(numbers),
             paused=bool(paused),
             settings=settings,
+            settings_version=version,
         )
         file = DatabaseFile(self._path, self._turn, self._clock)
         return SqliteQueueStore(connection, file, queue, incarnation), ownership

@@ -1,41 +1,22 @@
 """Reads of a SQLite store that go past the actors: from any thread, on connections that can't write."""
 
-import heapq
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, QueuePool, bindparam, create_engine, func, literal_column, select
+from sqlalchemy import Connection, Engine, QueuePool, create_engine
 
-from callboard.actors.store import Page, QueueRow, TaskFilter
-from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
-from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
-from callboard.actors.store.schema import counts, is_any, queues, tasks
+from callboard.actors.store.sql_reader import SqlReader
 from callboard.actors.store.sqlite_connection import connect, store_errors
-from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 MAX_THREADS = 64
 
-_given = tasks.c.id.in_(select(func.json_each(bindparam("ids")).table_valued("value").c.value))
-_GET = select(*TASK_COLUMNS).where(tasks.c.id == bindparam("task_id"))
-_GET_MANY = select(*TASK_COLUMNS).where(_given)
-_ONGOING = select(tasks.c.id).where(_given, ~is_any(tasks.c.state, sorted(ENDED_STATES)))
-_QUEUES = select(*QUEUE_COLUMNS).where(queues.c.deleted == literal_column("0")).order_by(queues.c.name)
-_CHECK = select(counts.c.queue).limit(1)
-_COUNTS = (
-    select(counts.c.queue, *(counts.c[str(state)] for state in TaskState))
-    .join(queues, queues.c.name == counts.c.queue)
-    .where(queues.c.deleted == literal_column("0"))
-    .order_by(counts.c.queue)
-)
 
-
-class SqliteReader:
+class SqliteReader(SqlReader):
     """Reads tasks and queues. A process that was forked from its opener gets connections of its own."""
 
     def __init__(self, path: Path) -> None:
@@ -43,55 +24,6 @@ class SqliteReader:
         self._inherited: list[object] = []
         self._watch: sqlite3.Connection | None = None
         self._open()
-
-    def queues(self) -> list[QueueRow]:
-        """Return all queues by name."""
-        with self._reading() as connection:
-            return [queue_row(row) for row in connection.execute(_QUEUES)]
-
-    def get(self, task_id: str) -> Task | None:
-        """Return one task."""
-        with self._reading() as connection:
-            row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
-        return None if row is None else task_of(row)
-
-    def get_many(self, ids: Sequence[str]) -> list[Task]:
-        """Return those of these tasks that exist, in the order of the ids."""
-        with self._reading() as connection:
-            found = {row[0]: row for row in connection.execute(_GET_MANY, {"ids": json.dumps(list(ids))})}
-        return [task_of(found[task_id]) for task_id in dict.fromkeys(ids) if task_id in found]
-
-    def ended(self, ids: Iterable[str]) -> set[str]:
-        """Return those of the ids whose tasks have ended or do not exist any more."""
-        asked = set(ids)
-        with self._reading() as connection:
-            return asked.difference(connection.execute(_ONGOING, {"ids": json.dumps(list(asked))}).scalars())
-
-    def page(self, chosen: TaskFilter, limit: int, cursor: str | None) -> Page:
-        """Return a page of tasks. Raises ValueError for a cursor that is not ours."""
-        before = read_cursor(cursor)
-        found = self._newest(chosen, before, limit + 1)
-        shown = self.get_many([task_id for task_id, _ in found[:limit]])
-        if chosen.state is not None:  # a task may have moved on between the two reads
-            shown = [task for task in shown if task.state is chosen.state]
-        return Page(shown, write_cursor(found[limit - 1][0]) if len(found) > limit else None)
-
-    def matching_ids(self, chosen: TaskFilter, limit: int, before: str | None = None) -> list[tuple[str, str]]:
-        """Return (queue, id) of the tasks that the filter chooses, newest first, older than `before`."""
-        return [(queue, task_id) for task_id, queue in self._newest(chosen, before, limit)]
-
-    def counts(self) -> dict[str, dict[TaskState, int]]:
-        """Return every queue's counts."""
-        with self._reading() as connection:
-            return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
-
-    def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both
-        statements = id_statements(chosen, self.counts(), before, limit)
-        with self._reading() as connection:
-            for statement in statements:
-                found.update((row[0], row[1]) for row in connection.execute(statement))
-        return heapq.nlargest(limit, found, key=itemgetter(0))
 
     def version(self) -> int:
         """Return SQLite's own number for "somebody else wrote", from a connection that does nothing else."""
@@ -101,11 +33,6 @@ class SqliteReader:
                 self._watch = connect(self._path, writes=False, own_thread=False)
             version: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
         return version
-
-    def check(self) -> None:
-        """Read something small. Raises `StoreUnavailable` when the store does not answer."""
-        with self._reading() as connection:
-            connection.execute(_CHECK).one_or_none()
 
     def close(self) -> None:
         """Close the connections that no thread uses; the others when they are given back."""
@@ -139,3 +66,7 @@ class SqliteReader:
         self._mind_fork()
         with store_errors(self._path), self._engine.connect() as connection:
             yield connection
+
+    @staticmethod
+    def _given(texts: Iterable[str]) -> str:
+        return json.dumps(list(texts))

@@ -2,24 +2,15 @@
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange
-from callboard.actors.store import Change, Completion, KeyUse, ReadyTask, TaskUpdate
+from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import statements as sql
-from callboard.actors.store.schema import COUNTED
+from callboard.actors.store.tally import Tally
 from callboard.actors.task import TaskState
-
-KEY_MICROSECONDS = 24 * 3600 * 1_000_000
-"""How long an idempotency key is remembered."""
-
-_state_of_insert, _rank_of_insert = itemgetter(1), itemgetter(3)
-_was = itemgetter(1)
-_state_of_update, _rank_of_update = itemgetter(2), itemgetter(4)
 
 
 class SqliteTransaction:
@@ -29,9 +20,7 @@ class SqliteTransaction:
         self._connection = connection
         self._queue = queue
         self._now = now
-        self._more: Counter[str] = Counter()  # Counter.subtract is slow, so what went is counted for itself
-        self._less: Counter[str] = Counter()
-        self._last_rank = self._last_hand_out = -(2**63)
+        self._tally = Tally()
         self._spoiled = False
 
     def apply(self, change: Change) -> None:
@@ -48,17 +37,14 @@ class SqliteTransaction:
             self._insert(change)
         if change.updates:
             self._many(sql.UPDATE_TASK, change.updates, TaskUpdate._fields)
-            self._less.update(map(_was, change.updates))
-            self._more.update(map(_state_of_update, change.updates))
-            self._last_rank = max(self._last_rank, *map(_rank_of_update, change.updates))
+            self._tally.updated(change.updates)
         if change.completions:
             self._many(sql.COMPLETE, change.completions, Completion._fields)
-            self._less.update(map(_was, change.completions))
-            self._more[TaskState.COMPLETED] += len(change.completions)
+            self._tally.completed(change.completions)
         for batch in change.hand_outs:
             ids = json.dumps(batch.ids)
             self._run(sql.PUT_HAND_OUT, queue=self._queue, number=batch.number, worker=batch.worker, ids=ids)
-            self._last_hand_out = max(self._last_hand_out, batch.number)
+            self._tally.handed_out(batch.number)
         for number in change.hand_outs_ended:
             self._run(sql.END_HAND_OUT, of_queue=self._queue, number=number)
         if change.keys:
@@ -91,9 +77,7 @@ class SqliteTransaction:
             task._replace(state=str(TaskState.AVAILABLE), rank=rank) for rank, task in enumerate(waited, start=first_rank)
         ]
         self._connection.executemany(sql.MAKE_AVAILABLE.sql, [(task.rank, task.id) for task in due])
-        self._less.update(task.state for task in waited)
-        self._more[TaskState.AVAILABLE] += len(due)
-        self._last_rank = max(self._last_rank, due[-1].rank)
+        self._tally.became_due(waited, due[-1].rank)
         return due
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
@@ -105,27 +89,22 @@ class SqliteTransaction:
             before=finished_before,
             most=limit,
         ).rowcount
-        self._less[state] += gone
+        self._tally.purged(state, gone)
         return gone
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete those of these tasks of the queue that have ended; return how many."""
         gone = self._run(sql.DELETE_ENDED, of_queue=self._queue, ids=json.dumps(list(ids))).fetchall()
-        self._less.update(row[0] for row in gone)
+        self._tally.deleted([row[0] for row in gone])
         return len(gone)
 
     def store_counts(self) -> None:
         """Write what the transaction changed in the queue's counts: its last statement."""
         if self._spoiled:
             raise RuntimeError("a change of this transaction failed: it can only be undone")
-        more = dict.fromkeys(map(str, TaskState), 0)
-        for state, number in self._more.items():
-            more[COUNTED[state]] += number
-        for state, number in self._less.items():
-            more[COUNTED[state]] -= number
-        ranks = (self._last_rank, self._last_hand_out)
-        if any(more.values()) or max(ranks) > -(2**63):
-            self._connection.execute(sql.ADD_COUNTS.sql, (*more.values(), *ranks, self._queue))
+        values = self._tally.values()
+        if values is not None:
+            self._connection.execute(sql.ADD_COUNTS.sql, (*values, self._queue))
 
     def _insert(self, change: Change) -> None:
         try:
@@ -134,8 +113,7 @@ class SqliteTransaction:
             if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
                 raise DuplicateTask("a task with one of these ids is in the store already") from error
             raise
-        self._more.update(map(_state_of_insert, change.inserts))
-        self._last_rank = max(self._last_rank, *map(_rank_of_insert, change.inserts))
+        self._tally.inserted(change.inserts)
 
     def _put_keys(self, keys: list[KeyUse]) -> None:
         # Two old ones go for each new one, so that they can't pile up and no transaction pays for all of them.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    UnaryExpression,
     bindparam,
     case,
     delete,
@@ -22,9 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import CompilerElement
-from sqlalchemy.sql.operators import custom_op
 
 from callboard.actors.store import Insert, ReadyTask, TaskUpdate
+from callboard.actors.store.dialects import IsGiven, Larger
 from callboard.actors.store.schema import DUE_STATES, counts, hand_outs, is_any, key_uses, queues, tasks
 from callboard.actors.task import ENDED_STATES, TaskState
 
@@ -35,10 +34,12 @@ COUNTERS = (*map(str, TaskState), "last_rank", "last_hand_out")
 
 
 class Prepared(NamedTuple):
-    """A statement as the driver takes it: its text, and the names of its parameters in their order."""
+    """A statement as SQLite's driver takes it: its text, and the names of its parameters in their order."""
 
     sql: str
     names: tuple[str, ...]
+    statement: Any = None
+    """What it was made of: `postgres_statements` makes its own of that, where nothing else fits PostgreSQL better."""
 
     def bind(self, **values: Any) -> tuple[Any, ...]:
         """Put named values into the order of the parameters."""
@@ -52,7 +53,7 @@ class Prepared(NamedTuple):
 def prepare(statement: CompilerElement) -> Prepared:
     """Compile a statement for SQLite."""
     compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    return Prepared(str(compiled), tuple(getattr(compiled, "positiontup", None) or ()))
+    return Prepared(str(compiled), tuple(getattr(compiled, "positiontup", None) or ()), statement)
 
 
 def literal(value: str) -> Any:
@@ -66,14 +67,9 @@ def most(statement: Any) -> Any:
     return statement.limit(bindparam("most")).offset(literal_column("0"))
 
 
-def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Write `+column`: keeps SQLite's planner from an index that would make it sort all that it finds."""
-    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
-
-
 def is_given(column: Any) -> Any:
-    """Compare with the ids in a JSON parameter: SQLite limits how many parameters there are, not how long one is."""
-    return column.in_(select(func.json_each(bindparam("ids")).table_valued("value").c.value))
+    """Compare with the texts in the parameter `ids`."""
+    return IsGiven(column, bindparam("ids"))
 
 
 def _mine(table: Any = tasks) -> Any:
@@ -163,7 +159,7 @@ ADD_COUNTS = prepare(
     .values(
         {
             **{str(state): counts.c[str(state)] + bindparam(f"more_{state}") for state in TaskState},
-            **{name: func.max(counts.c[name], bindparam(f"new_{name}")) for name in ("last_rank", "last_hand_out")},
+            **{name: Larger(counts.c[name], bindparam(f"new_{name}")) for name in ("last_rank", "last_hand_out")},
         },
     ),
 )
@@ -173,7 +169,9 @@ OLD_KEYS_GO = prepare(
             most(
                 select(key_uses.c.key, key_uses.c.queue)
                 .where(key_uses.c.created_at < bindparam("before"))
-                .order_by(key_uses.c.created_at),
+                .order_by(key_uses.c.created_at)
+                # Any queue's owner may forget any key: in PostgreSQL two of them at once must not wait for each other.
+                .with_for_update(skip_locked=True),
             ),
         ),
     ),

@@ -115,22 +115,24 @@ async def _command(request: Request, message: Callable[[str, QueueFound], object
 
 async def _all_shown(edge: Edge) -> list[dict[str, Any]]:
     listed = await edge.gateway.ask_registry(ListQueues, QueuesListed)
-    return await asyncio.gather(*(_shown(edge, name, listed.down.get(name, "")) for name in sorted(listed.names)))
+    return await asyncio.gather(
+        *(_shown(edge, name, listed.down.get(name, ""), standby=name in listed.standby) for name in sorted(listed.names))
+    )
 
 
-async def _shown(edge: Edge, name: str, down: str = "") -> dict[str, Any]:
+async def _shown(edge: Edge, name: str, down: str = "", *, standby: bool = False) -> dict[str, Any]:
     """Return a queue as its owner sees it; if that can't be asked (`down`: why), what the store knows.
 
     Raises `NotFound`.
     """
     if down:
-        return await _shown_from_store(edge, name, down)
+        return await _shown_from_store(edge, name, down, standby=standby)
     try:
         reply, _ = await edge.gateway.ask_queue(name, _describe, QueueDescribed, DESCRIBE_SECONDS)
     except RequestRefused as refusal:
         if refusal.reason == RefusalReason.UNKNOWN_QUEUE:
             raise NotFound(f"queue {name}") from None
-        return await _shown_from_store(edge, name, refusal.detail)
+        return await _shown_from_store(edge, name, refusal.detail, standby=refusal.reason == RefusalReason.STANDBY)
     except RequestTimedOut as error:
         return await _shown_from_store(edge, name, str(error))
     return queue_shown(reply.status)
@@ -140,15 +142,16 @@ def _describe(request_id: str, found: QueueFound) -> DescribeQueue:
     return DescribeQueue(request_id, found.queue, found.incarnation)
 
 
-async def _shown_from_store(edge: Edge, name: str, why: str) -> dict[str, Any]:
+async def _shown_from_store(edge: Edge, name: str, why: str, *, standby: bool = False) -> dict[str, Any]:
     try:
         rows = await edge.read(edge.store.queues)
         counts = await edge.read(edge.store.counts)
     except CallboardError as error:
-        return queue_down_shown(name, f"{why}; {error}")
+        both = why if str(error) in why else f"{why}; {error}"
+        return queue_down_shown(name, both, standby=standby)
     row = next((row for row in rows if row.name == name), None)
     settings = None if row is None else QueueSettings.model_validate_json(row.settings)
-    return queue_down_shown(name, why, counts.get(name, {}), settings)
+    return queue_down_shown(name, why, counts.get(name, {}), settings, standby=standby)
 
 
 async def _check_workers(settings: QueueSettings) -> None:

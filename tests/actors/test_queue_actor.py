@@ -14,6 +14,7 @@ from callboard.actors.messages import (
     PauseQueue,
     PurgeDead,
     QueueDescribed,
+    QueueGone,
     QueueNotReady,
     QueueReady,
     QueueStopped,
@@ -56,11 +57,13 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
         yield system
 
 
-def start(booted: Booted, queue: ActorAddress, folder: Path, name: str = QUEUE) -> Any:
-    """Have a Queue actor own a queue, and return what it says."""
+def start(booted: Booted, queue: ActorAddress, folder: Path, name: str = QUEUE, *, damaged: bool = False) -> Any:
+    """Have a Queue actor own a queue, and return what it says. damaged: the store can't be opened."""
     url = f"sqlite:///{folder}/callboard.db"
     with closing(open_store(url)) as store:
         store.put_queue(QUEUE, QueueSettings(concurrency=0).model_dump_json(), "", 1)
+    if damaged:
+        (folder / "callboard.db").write_text("Dear diary, " * 1_000)
     (folder / "run").mkdir(exist_ok=True)
     samples: dict[str, Any] = {}
     message = StartQueue(name, str(folder), url, machine_boot_id(), samples, "warning", "console")
@@ -118,6 +121,11 @@ def test_a_queue_that_owns_nothing_yet_refuses_everything_but_its_end(booted: Bo
 
 
 def test_a_queue_that_can_not_own_its_tasks_says_why(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
-    said = start(booted, queue, tmp_path, name="not-in-the-store")
+    said = start(booted, queue, tmp_path, damaged=True)
     assert isinstance(said, QueueNotReady)
-    assert (said.queue, said.reason) == ("not-in-the-store", "StopIteration: ")
+    assert said.queue == QUEUE
+    assert "this is not a database file" in said.reason
+
+
+def test_a_queue_that_is_not_in_the_store_is_said_to_be_gone(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    assert start(booted, queue, tmp_path, name="not-in-the-store") == QueueGone("not-in-the-store")

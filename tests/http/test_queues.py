@@ -84,6 +84,15 @@ def test_a_queue_that_the_registry_knows_to_be_down_is_not_asked(client: TestCli
     assert not [asked for asked in actors.asked if isinstance(asked, DescribeQueue)]
 
 
+def test_a_queue_that_another_server_owns_stands_by(client: TestClient, actors: PlayedActors) -> None:
+    why = "another server owns queue 'sleep'"
+    actors.answers[ListQueues] = lambda asked: QueuesListed(asked.request_id, ("sleep",), {"sleep": why}, ("sleep",))
+    actors.answers[DescribeQueue] = lambda _: RequestRefused(RefusalReason.STANDBY, why)
+    (listed,) = client.get("/api/queues").json()["data"]
+    shown = client.get("/api/queues/sleep").json()["data"]
+    assert [(queue["state"], queue["why"]) for queue in (listed, shown)] == [("standby", why)] * 2
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -8,6 +8,7 @@ import pytest
 from callboard.actors.store import QueueStore, Store
 from callboard.actors.store.opening import open_store
 from tests.store.made import NOW, QUEUE, url
+from tests.support.postgres import PostgresServer
 
 
 class Clock:
@@ -25,9 +26,17 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    store = open_store("memory:" if request.param == "memory" else url(tmp_path / "callboard.db"), clock=clock)
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.new_database(migrated=True)
+    return "memory:" if request.param == "memory" else url(tmp_path / "callboard.db")
+
+
+@pytest.fixture
+def store(store_url: str, clock: Clock) -> Iterator[Store]:
+    store = open_store(store_url, clock=clock)
     store.put_queue(QUEUE, "{}", "", NOW)
     yield store
     store.close()

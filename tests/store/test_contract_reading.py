@@ -64,6 +64,22 @@ def test_tasks_are_loaded_in_the_order_asked_whatever_their_state(store: Store, 
     assert loaded[2].attempt == 1
 
 
+@pytest.mark.parametrize("strange", ["a\x00b", "", "'\"\\{}%s", "ü\U0001f600"])
+def test_a_text_that_no_task_has_finds_none(store: Store, owner: QueueStore, strange: str) -> None:
+    put(owner, insert(1))
+    assert (store.get(strange), store.get_many([strange, task_id(1)]), store.ended([strange])) == (
+        None,
+        store.get_many([task_id(1)]),
+        {strange},
+    )
+    assert [task.id for task in owner.load([strange, task_id(1)])] == [task_id(1)]
+    for chosen in (TaskFilter(queue=strange), TaskFilter(type=strange)):
+        assert store.page(chosen, 10, None).tasks == []
+        assert store.matching_ids(chosen, 10, None) == []
+    with owner.transaction() as transaction:
+        assert transaction.existing([strange]) == set()
+
+
 def test_many_tasks_are_looked_up_at_once(store: Store, owner: QueueStore) -> None:
     put(owner, *(insert(number) for number in range(2_000)))
     ids = [task_id(number) for number in range(40_000)]  # more than SQLite has parameters for

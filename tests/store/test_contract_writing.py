@@ -133,10 +133,12 @@ def test_one_transaction_does_all_of_a_change_in_its_order(store: Store, owner: 
 def test_errors_are_appended_and_the_due_time_stays_unless_it_is_given(store: Store, owner: QueueStore) -> None:
     put(owner, insert(1, run_at=NOW + 3))
     move(owner, [1], "retryable", error=json.dumps({"attempt": 1}), failures=1, run_at=NOW + 10)
-    move(owner, [1], "dead", error=json.dumps({"attempt": 2}), failures=2)
+    move(owner, [1], "available")
+    move(owner, [1], "dead", error=json.dumps({"attempt": 2, "message": 'a "\\u0000", a \\ and a ü'}), failures=2)
     task = store.get(task_id(1))
     assert task is not None
-    assert (task.errors, task.run_at, task.state) == ([{"attempt": 1}, {"attempt": 2}], NOW + 10, TaskState.DEAD)
+    second = {"attempt": 2, "message": 'a "\\u0000", a \\ and a ü'}
+    assert (task.errors, task.run_at, task.state) == ([{"attempt": 1}, second], NOW + 10, TaskState.DEAD)
     assert owner.load([task_id(1)])[0].failures == 2
 
 

@@ -2,11 +2,21 @@
 
 import tempfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis.strategies as some
+import psycopg
+import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from callboard.actors.errors import StaleChange
 from callboard.actors.store import Change, QueueStore, Store
@@ -15,7 +25,9 @@ from callboard.actors.store.schema import COUNTED
 from callboard.actors.store.sqlite_connection import connect
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, completion, insert, put, task_id, update, url
+from tests.support.postgres import PostgresServer
 
+COUNT = "SELECT state, count(*) FROM tasks GROUP BY state"
 STORED = ["available", "claimed", "executing", "scheduled"]
 MOVED = [*STORED, "retryable", "completed", "dead", "cancelled"]
 
@@ -23,11 +35,20 @@ MOVED = [*STORED, "retryable", "completed", "dead", "cancelled"]
 class CountsHistory(RuleBasedStateMachine):
     """Do what owners do, in any order, and keep a dictionary of what every task must be."""
 
+    def new_store(self) -> str:
+        """Return the URL of a new store."""
+        self.folder = tempfile.TemporaryDirectory()
+        return url(Path(self.folder.name) / "callboard.db")
+
+    def stored(self) -> list[tuple[str, int]]:
+        """Ask the database itself how many tasks are in each state."""
+        with closing(connect(Path(self.url.removeprefix("sqlite:///")), writes=False)) as connection:
+            return connection.execute(COUNT).fetchall()
+
     @initialize()
     def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "callboard.db"
-        self.store: Store = open_store(url(self.path))
+        self.url = self.new_store()
+        self.store: Store = open_store(self.url)
         self.store.put_queue(QUEUE, "{}", "", NOW)
         self.owner: QueueStore = self.store.own(QUEUE)[0]
         self.states: dict[int, str] = {}
@@ -36,7 +57,8 @@ class CountsHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.owner.close()
         self.store.close()
-        self.folder.cleanup()
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
 
     @rule(states=some.lists(some.sampled_from(STORED), min_size=1, max_size=6))
     def submit(self, states: list[str]) -> None:
@@ -101,11 +123,22 @@ class CountsHistory(RuleBasedStateMachine):
         expected = {state: numbers[state] for state in TaskState}
         assert self.store.counts()[QUEUE] == expected
         assert self.owner.counts() == expected
-        connection = connect(self.path, writes=False)
-        stored = connection.execute("SELECT state, count(*) FROM tasks GROUP BY state").fetchall()
-        connection.close()
-        assert dict(stored) == dict(Counter(self.states.values()))
+        assert dict(self.stored()) == dict(Counter(self.states.values()))
 
 
-CountsHistory.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+SOME = settings(max_examples=25, stateful_step_count=25, deadline=None)
+CountsHistory.TestCase.settings = SOME
 TestCountsAreExactAfterAnyHistory = CountsHistory.TestCase
+
+
+@pytest.mark.timeout(120)
+def test_counts_are_exact_after_any_history_in_postgresql(postgres_server: PostgresServer) -> None:
+    class PostgresHistory(CountsHistory):
+        def new_store(self) -> str:
+            return postgres_server.new_database(migrated=True)
+
+        def stored(self) -> list[tuple[str, int]]:
+            with psycopg.connect(self.url) as connection:
+                return connection.execute(COUNT).fetchall()
+
+    run_state_machine_as_test(PostgresHistory, settings=SOME)

@@ -15,13 +15,22 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from callboard.actors.store import Change, KeyUse, QueueStore, Store, TaskFilter, definitions, migrations, statements
+from callboard.actors.store import (
+    KEY_MICROSECONDS,
+    Change,
+    KeyUse,
+    QueueStore,
+    Store,
+    TaskFilter,
+    definitions,
+    migrations,
+    statements,
+)
 from callboard.actors.store import sqlite as sqlite_store
 from callboard.actors.store.limit import measure_limit
 from callboard.actors.store.opening import migrate, open_store
 from callboard.actors.store.schema import HEAD, metadata
 from callboard.actors.store.sqlite_connection import connect
-from callboard.actors.store.sqlite_transaction import KEY_MICROSECONDS
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, insert, put, task_id, url
 

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from callboard.actors.bench.report import notes, to_json, to_tables
 from callboard.actors.bench.run import Measured, run_bench
 from callboard.actors.processes import Ident
 from tests.support.polling import eventually
+from tests.support.postgres import PostgresServer
 from tests.support.serving import CALLBOARD, callboard
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -77,8 +79,19 @@ def test_speed_is_measured_beside_its_limits(tmp_path: Path) -> None:
     assert shown["machine"]["callboard"] in " ".join(notes(measured))
 
 
-def test_kills_lose_nothing_and_each_is_timed(tmp_path: Path) -> None:
-    measured = run_bench(TINY, tmp_path, kill=True, memory=False)
+def test_postgresql_is_measured_in_schemas_of_its_own(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    database = postgres_server.new_database()
+    shown = to_json(run_bench(replace(TINY, rounds=1), tmp_path, kill=False, memory=False, database=database))
+    assert_ratios(shown["ratios"], {"end_to_end", "single", "single_completed", "end_to_end_large", "drain"})
+    assert shown["machine"]["store"] == database
+    name = database.partition("?")[0].rpartition("/")[2]
+    assert postgres_server.ask("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'callboard%'", name) == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_kills_lose_nothing_and_each_is_timed(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    database = "" if kind == "sqlite" else request.getfixturevalue("postgres_server").new_database()
+    measured = run_bench(TINY, tmp_path, kill=True, memory=False, database=database)
     shown = to_json(measured)["kill"]
     assert {role: len(figure["rounds"]) for role, figure in shown["recovery"].items()} == KILLED
     assert all(figure["low"] > 0 for figure in shown["recovery"].values())

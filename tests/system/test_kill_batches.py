@@ -10,14 +10,18 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from callboard.actors import Client, processes
 from callboard.actors.processes import Ident
+from callboard.actors.runtime import Runtime
+from callboard.conf.store_url import is_postgres
 from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
+from tests.system.conftest import StoreOptions
 
 CONFIG = f"""
 [queues.one]
@@ -39,10 +43,12 @@ VICTIMS: dict[str, tuple[Callable[[Server], Ident], str]] = {
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("role", VICTIMS)
-def test_a_death_in_the_middle_of_a_large_batch_concerns_only_the_running_task(role: str, tmp_path: Path) -> None:
+def test_a_death_in_the_middle_of_a_large_batch_concerns_only_the_running_task(
+    role: str, tmp_path: Path, store_options: StoreOptions
+) -> None:
     find, kind = VICTIMS[role]
     ledger = Ledger(tmp_path / "ledger")
-    with Server(tmp_path, CONFIG) as server, server.client() as client:
+    with Server(tmp_path, CONFIG, arguments=store_options()) as server, server.client() as client:
         victim, worker = find(server), server.workers("one", 1)[0]
         ids, gate = _in_the_middle_of_a_large_batch(server, client, ledger, tmp_path)
         kill(victim)
@@ -85,7 +91,11 @@ def _is_running(ledger: Ledger, task: str) -> bool:
 
 
 def _handed_out(server: Server) -> list[list[str]]:
-    with closing(sqlite3.connect(server.data_dir / "callboard.db")) as database:
+    runtime = Runtime.read(server.data_dir)
+    assert runtime is not None
+    url = runtime.store_url
+    path = url.removeprefix("sqlite:///")
+    with closing(psycopg.connect(url) if is_postgres(url) else sqlite3.connect(path)) as database:
         return [json.loads(ids) for (ids,) in database.execute("SELECT ids FROM hand_outs")]
 
 

@@ -44,6 +44,20 @@ def test_a_queue_that_has_gone_down_takes_none() -> None:
     assert (entry.child, entry.ready, entry.address) == (None, None, None)
 
 
+def test_a_queue_says_why_it_takes_no_requests() -> None:
+    entry = Entry("mail", child=CHILD)
+    assert entry.why_not == "it is starting"
+    entry.down = "disk full"
+    assert entry.why_not == "disk full"
+    entry.standby = "another server, on db2 (process 7)"
+    assert "another server owns queue 'mail' (another server, on db2 (process 7))" in entry.why_not
+    entry.came_up(ready(), "address")
+    assert (entry.why_not, entry.standby) == ("", "")
+    entry.standby = "another server"
+    entry.went_down(NOW, uptime=60)
+    assert entry.standby == ""
+
+
 def test_a_queue_that_can_not_start_is_tried_ever_more_rarely() -> None:
     entry = Entry("mail")
     waits = []

@@ -212,7 +212,9 @@ def test_a_size_is_written_in_the_largest_unit_that_keeps_it_exact() -> None:
         ({"store": {"url": "sqlite:///"}}, "store.url", "is not a store"),
         ({"store": {"url": "sqlite:///:memory:"}}, "store.url", "is not a store"),  # each process would have its own
         ({"store": {"url": "sqlite:///{datadir}/x.db"}}, "store.url", "only {data_dir} is filled in"),
-        ({"store": {"url": "postgresql://u@h/d"}}, "store.url", "not available yet"),
+        ({"store": {"url": "postgresql://u@h"}}, "store.url", "names no database"),
+        ({"store": {"url": "postgresql+psycopg://u@h/d"}}, "store.url", "without the name of a driver"),
+        ({"store": {"url": "postgresql://u@h/d?colour=red"}}, "store.url", "can't be read"),
         ({"templates": {"event": {}}}, "templates", "not available yet"),
         ({"samples": {"smtp": "localhost"}}, "samples.smtp", "is not host:port"),
         ({"samples": {"smtp": ":25"}}, "samples.smtp", "is not host:port"),

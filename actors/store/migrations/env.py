@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `store.migrating` gives: it holds the writers' turn and the transaction."""
+"""Runs the migrations on the connection that `store.migrating` gives: nobody else migrates, and a transaction is open."""
 
 from alembic import context
 
@@ -7,6 +7,6 @@ from callboard.actors.store.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=False,  # the caller's BEGIN IMMEDIATE spans all revisions: all of them are kept, or none
+    transactional_ddl=False,  # the caller's transaction spans all revisions: all of them are kept, or none
 )
 context.run_migrations()

@@ -1,0 +1,106 @@
+"""Reads of a PostgreSQL store that go past the actors: from any thread, on a few connections."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from sqlalchemy import Connection, Engine, QueuePool, create_engine
+
+from callboard.actors.store import TaskFilter
+from callboard.actors.store.columns import storable, texts
+from callboard.actors.store.postgres_connection import BoundedConnection, connect, store_errors
+from callboard.actors.store.sql_reader import SqlReader
+from callboard.actors.task import Task
+from callboard.conf.store_url import shown_url
+
+KEPT: Final = 4
+MOST: Final = 12
+"""A database server's connections are few, and each is a process there."""
+WAIT_SECONDS: Final = 5.0
+
+# A snapshot names the transactions that one can see: it changes exactly when another one has become visible. What counts
+# writes instead (the log's position, statistics) changes a moment before or after that, and a watcher would miss the last.
+_VERSION: Final = "SELECT hashtextextended(pg_current_snapshot()::text, 0)"
+
+
+class PostgresReader(SqlReader):
+    """Reads tasks and queues. A process that was forked from its opener gets connections of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._place = shown_url(url)
+        self._inherited: list[object] = []
+        self._watch: BoundedConnection | None = None
+        self._open()
+
+    def get(self, task_id: str) -> Task | None:
+        """Return one task."""
+        return super().get(task_id) if storable([task_id]) else None
+
+    def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
+        wanted = [text for text in (chosen.queue, chosen.type, before) if text is not None]
+        return super()._newest(chosen, before, limit) if storable(wanted) == wanted else []
+
+    def version(self) -> int:
+        """Return a number that is another one when a transaction has become visible, from a connection of its own."""
+        self._mind_fork()
+        with store_errors(self._place), self._version_lock:
+            try:
+                return self._look(self._watch or connect(self._url, "watch"))
+            except psycopg.Error:
+                # What was connected before the server was started again is of no use, and a look is easily repeated.
+                if self._watch is None:
+                    raise
+                self._watch.close()
+                self._watch = None
+            return self._look(connect(self._url, "watch"))
+
+    def close(self) -> None:
+        """Close the connections that no thread uses; the others when they are given back."""
+        self._mind_fork()
+        with self._version_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+        self._engine.dispose()
+
+    def _look(self, watch: BoundedConnection) -> int:
+        self._watch = watch
+        row = watch.execute(_VERSION).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._version_lock = threading.Lock()
+        self._engine: Engine = create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: connect(self._url, "reads"),
+            isolation_level="AUTOCOMMIT",
+            use_native_hstore=False,
+            poolclass=QueuePool,
+            pool_size=KEPT,
+            max_overflow=MOST - KEPT,
+            pool_timeout=WAIT_SECONDS,
+            pool_pre_ping=True,  # connections from before the server was started again are replaced, not reported
+        )
+
+    def _mind_fork(self) -> None:
+        if self._process != os.getpid():
+            # Not closed: that would tell the server that the parent has gone.
+            self._inherited += [self._engine, self._watch]
+            self._watch = None
+            self._open()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._mind_fork()
+        with store_errors(self._place), self._engine.connect() as connection:
+            yield connection
+
+    @staticmethod
+    def _given(given: Iterable[str]) -> str:
+        return texts(storable(given))

@@ -1,0 +1,96 @@
+"""Reads that go past the actors, the same for every database: in SQLAlchemy Core, from any thread."""
+
+import heapq
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from operator import itemgetter
+
+from sqlalchemy import Connection, bindparam, literal_column, select
+
+from callboard.actors.store import Page, QueueRow, TaskFilter
+from callboard.actors.store.dialects import IsGiven
+from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
+from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
+from callboard.actors.store.schema import counts, is_any, queues, tasks
+from callboard.actors.task import ENDED_STATES, Task, TaskState
+
+_given = IsGiven(tasks.c.id, bindparam("ids"))
+_GET = select(*TASK_COLUMNS).where(tasks.c.id == bindparam("task_id"))
+_GET_MANY = select(*TASK_COLUMNS).where(_given)
+_ONGOING = select(tasks.c.id).where(_given, ~is_any(tasks.c.state, sorted(ENDED_STATES)))
+_QUEUES = select(*QUEUE_COLUMNS).where(queues.c.deleted == literal_column("0")).order_by(queues.c.name)
+_CHECK = select(counts.c.queue).limit(1)
+_COUNTS = (
+    select(counts.c.queue, *(counts.c[str(state)] for state in TaskState))
+    .join(queues, queues.c.name == counts.c.queue)
+    .where(queues.c.deleted == literal_column("0"))
+    .order_by(counts.c.queue)
+)
+
+
+class SqlReader(ABC):
+    """Reads tasks and queues; a subclass has the connections."""
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """Give a connection to read from, and turn what the database raises into `StoreUnavailable`."""
+
+    @staticmethod
+    @abstractmethod
+    def _given(texts: Iterable[str]) -> str:
+        """Write many texts as the one parameter of `IsGiven`."""
+
+    def queues(self) -> list[QueueRow]:
+        """Return all queues by name."""
+        with self._reading() as connection:
+            return [queue_row(row) for row in connection.execute(_QUEUES)]
+
+    def get(self, task_id: str) -> Task | None:
+        """Return one task."""
+        with self._reading() as connection:
+            row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
+        return None if row is None else task_of(row)
+
+    def get_many(self, ids: Sequence[str]) -> list[Task]:
+        """Return those of these tasks that exist, in the order of the ids."""
+        with self._reading() as connection:
+            found = {row[0]: row for row in connection.execute(_GET_MANY, {"ids": self._given(ids)})}
+        return [task_of(found[task_id]) for task_id in dict.fromkeys(ids) if task_id in found]
+
+    def ended(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids whose tasks have ended or do not exist any more."""
+        asked = set(ids)
+        with self._reading() as connection:
+            return asked.difference(connection.execute(_ONGOING, {"ids": self._given(asked)}).scalars())
+
+    def page(self, chosen: TaskFilter, limit: int, cursor: str | None) -> Page:
+        """Return a page of tasks. Raises ValueError for a cursor that is not ours."""
+        before = read_cursor(cursor)
+        found = self._newest(chosen, before, limit + 1)
+        shown = self.get_many([task_id for task_id, _ in found[:limit]])
+        if chosen.state is not None:  # a task may have moved on between the two reads
+            shown = [task for task in shown if task.state is chosen.state]
+        return Page(shown, write_cursor(found[limit - 1][0]) if len(found) > limit else None)
+
+    def matching_ids(self, chosen: TaskFilter, limit: int, before: str | None = None) -> list[tuple[str, str]]:
+        """Return (queue, id) of the tasks that the filter chooses, newest first, older than `before`."""
+        return [(queue, task_id) for task_id, queue in self._newest(chosen, before, limit)]
+
+    def counts(self) -> dict[str, dict[TaskState, int]]:
+        """Return every queue's counts."""
+        with self._reading() as connection:
+            return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
+
+    def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
+        found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both
+        statements = id_statements(chosen, self.counts(), before, limit)
+        with self._reading() as connection:
+            for statement in statements:
+                found.update((row[0], row[1]) for row in connection.execute(statement))
+        return heapq.nlargest(limit, found, key=itemgetter(0))
+
+    def check(self) -> None:
+        """Read something small. Raises `StoreUnavailable` when the store does not answer."""
+        with self._reading() as connection:
+            connection.execute(_CHECK).one_or_none()
