@@ -99,7 +99,7 @@ def test_a_connection_that_ends_too_early_ends_the_measurement() -> None:
 
 def test_without_uvloop_the_loop_is_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert load._loop_factory() is None
+    assert load.loop_factory() is None
 
 
 @pytest.mark.parametrize(("lost", "code"), [(0, 0), (1, 1)])
