@@ -43,7 +43,8 @@ from callboard.actors.messages import (
     WorkerFailed,
     WorkerReady,
 )
-from callboard.actors.queue_controls import QueueControls, read_clocks
+from callboard.actors.queue_controls import read_clocks
+from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
@@ -55,7 +56,7 @@ from callboard.conf.settings import QueueSettings
 log = logging.getLogger(__name__)
 
 
-class QueueActor(QueueControls):
+class QueueActor(QueueEvents):
     """Owns one queue: the only writer of its tasks, the parent of its workers."""
 
     def __init__(self) -> None:
@@ -82,6 +83,7 @@ class QueueActor(QueueControls):
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             owner.settings_version = version
+            self.publish(owner, message.events)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
@@ -249,6 +251,7 @@ class QueueActor(QueueControls):
             else:
                 self.send(action.to, action.message)
         self._forward_dead()
+        self.tell_events(owner, now)
         # Last, because a child that dies while its creator is still busy is noticed late.
         for name in names:
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)

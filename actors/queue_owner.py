@@ -145,7 +145,9 @@ class QueueOwner(Foreman):
             raise
         self.trouble, self._store_failures = "", 0
         self._stored(self.outcomes.facts, now)
+        self.outcomes.events.due(self.places.promoted, now.wall)
         if arrivals is not None:
+            self.outcomes.events.enqueued(arrivals.placed.values(), now.wall)
             self.rates.add("submitted", len(arrivals.placed), now.mono)
         for launch in launches:
             assert launch.slot.address is not None
@@ -248,4 +250,5 @@ class QueueOwner(Foreman):
             if update.state == TaskState.RETRYABLE and update.run_at is not None:
                 self.places.note(update.run_at)
         self.outcomes.facts = Facts()
+        self.outcomes.events.stored(now.wall)
         self.on_stored(facts)
