@@ -17,6 +17,7 @@ from callboard.actors.handlers import Discard, Error, Ok, Worker, task
 
 if TYPE_CHECKING:
     from callboard.actors.client import AsyncClient, Client
+    from callboard.actors.event import Event, EventKind
     from callboard.actors.local_client import LocalClient
     from callboard.actors.request import TaskRequest
 
@@ -25,6 +26,8 @@ __all__ = [
     "Client",
     "Discard",
     "Error",
+    "Event",
+    "EventKind",
     "LocalClient",
     "Ok",
     "Task",
@@ -38,6 +41,8 @@ __all__ = [
 _LATER: Final = {
     "AsyncClient": "callboard.actors.client",
     "Client": "callboard.actors.client",
+    "Event": "callboard.actors.event",
+    "EventKind": "callboard.actors.event",
     "LocalClient": "callboard.actors.local_client",
     "TaskRequest": "callboard.actors.request",
 }

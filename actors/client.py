@@ -7,7 +7,7 @@ a server that dies meanwhile loses nothing and doubles nothing.
 import asyncio
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -17,6 +17,7 @@ from callboard.actors.conversation import Answer, Conversation, Lost, Pause, Sen
 from callboard.actors.conversations import Conversations
 from callboard.actors.request import TaskOptions, TaskRequest
 from callboard.actors.resending import Loss
+from callboard.actors.subscription import AsyncSubscription, Subscription
 from callboard.actors.task import Task
 
 DEFAULT_URL: Final = "http://127.0.0.1:4000"
@@ -35,6 +36,7 @@ class Client:
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
+        self._timeout = timeout
         self._http = httpx2.Client(**_connection(url, token))
 
     def enqueue(
@@ -82,6 +84,17 @@ class Client:
         """Fetch all queues as `GET /api/queues` shows them."""
         return self._hold(self._talk.queues())
 
+    def subscribe(
+        self, queues: Sequence[str] = (), *, last_id: str | None = None, timeout: float | None = None
+    ) -> Subscription:
+        """Follow what happens to tasks (of these queues, of all if none is named): `for event in` it, in a `with` block.
+
+        A lost connection is made again, and what has happened meanwhile is asked for; where that is not known any more there
+        is a `gap`. last_id: go on after this event. timeout: seconds without an event after which iterating raises
+        `RequestTimedOut`, None for never.
+        """
+        return Subscription(self._http, queues, last_id, timeout, self._timeout)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -115,6 +128,7 @@ class AsyncClient:
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
+        self._timeout = timeout
         self._http = httpx2.AsyncClient(**_connection(url, token))
 
     async def enqueue(
@@ -154,6 +168,12 @@ class AsyncClient:
     async def queues(self) -> list[dict[str, Any]]:
         """Fetch all queues as `GET /api/queues` shows them."""
         return await self._hold(self._talk.queues())
+
+    def subscribe(
+        self, queues: Sequence[str] = (), *, last_id: str | None = None, timeout: float | None = None
+    ) -> AsyncSubscription:
+        """Follow what happens to tasks, as `Client.subscribe` does: `async for event in` it, in an `async with` block."""
+        return AsyncSubscription(self._http, queues, last_id, timeout, self._timeout)
 
     async def close(self) -> None:
         """Close the connections."""

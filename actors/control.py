@@ -52,6 +52,12 @@ class Control:
         """Return the names of all queues, and of those without a live owner the reason."""
         return self._connection.ask(lambda caller, left: caller.ask_registry(ListQueues, QueuesListed, left))[0]
 
+    def check_name(self, queue: str) -> None:
+        """Raise `InvalidOption` that names the nearest queue if there is none of this name."""
+        names = self.names().names
+        if queue not in names:
+            raise InvalidOption(f"unknown queue {queue!r}: {nearest(queue, sorted(names))}", field="queue")
+
     def find(self, queue: str) -> QueueFound:
         """Return where a queue is. Raises `InvalidOption` that names the nearest queue if there is none of this name."""
         try:

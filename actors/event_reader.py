@@ -1,4 +1,4 @@
-"""Ask the Events actor, again and again, from outside the actor system: what LocalClient and the HTTP server have in common."""
+"""Ask the Events actor, again and again, from outside the actor system: for LocalClient and for the HTTP server."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

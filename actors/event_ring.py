@@ -67,7 +67,7 @@ class EventRing:
     def _since(self, after: int) -> list[EventBatch]:
         newest = []
         for batch in reversed(self._batches):
-            if batch.first + batch.count - 1 <= after:
+            if batch.first + batch.size - 1 <= after:
                 break
             newest.append(batch)
         return newest[::-1]

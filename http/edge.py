@@ -11,6 +11,7 @@ from starlette.requests import Request
 from callboard.actors.store import Store
 from callboard.conf.settings import Settings
 from callboard.http.building import Forms
+from callboard.http.event_tap import EventTap
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
 
@@ -32,6 +33,7 @@ class Edge:
     store: Store
     watcher: Watcher
     readers: ThreadPoolExecutor
+    events: EventTap
     forms: Forms = field(default_factory=Forms)
 
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

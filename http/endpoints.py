@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from callboard.conf.settings import QueueSettings
 from callboard.http import answers, queries, schemas
 from callboard.http.dispatch import Handler
-from callboard.http.routes import dead, ops, queues, tasks
+from callboard.http.routes import dead, events, ops, queues, tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Endpoint:
     may: tuple[int, ...] = ()
     keyed: bool = False
     """Takes an Idempotency-Key."""
+    stream: bool = False
+    """Answers with Server-Sent Events, after a Last-Event-ID if there is one."""
 
 
 def _get(
@@ -126,6 +128,14 @@ ENDPOINTS: Final = (
         body_optional=True,
         answer=answers.ChangedAnswer,
         may=(413,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/events",
+        handler=events.follow_events,
+        query=queries.EventQuery,
+        may=(_NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS.value),
+        stream=True,
     ),
     _get("/healthz", ops.healthz, answers.HealthAnswer),
     _get("/readyz", ops.readyz, answers.HealthAnswer),

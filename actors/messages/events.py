@@ -13,7 +13,7 @@ class EventBatch(NamedTuple):
     """
 
     first: int
-    count: int
+    size: int
     queue: str
     packed: bytes
 
