@@ -12,6 +12,8 @@ from callboard.actors.messages import (
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
+    EventsFound,
+    FindEvents,
     ListQueues,
     PauseQueue,
     PurgeDead,
@@ -51,6 +53,10 @@ class Control:
     def names(self) -> QueuesListed:
         """Return the names of all queues, and of those without a live owner the reason."""
         return self._connection.ask(lambda caller, left: caller.ask_registry(ListQueues, QueuesListed, left))[0]
+
+    def events(self) -> EventsFound:
+        """Return where the Events actor is. Raises `RequestRefused` while it is being started."""
+        return self._connection.ask(lambda caller, left: caller.ask_registry(FindEvents, EventsFound, left))[0]
 
     def check_name(self, queue: str) -> None:
         """Raise `InvalidOption` that names the nearest queue if there is none of this name."""

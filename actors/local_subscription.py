@@ -7,10 +7,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from callboard.actors.connection import Connection
+from callboard.actors.control import Control
 from callboard.actors.errors import RequestTimedOut
 from callboard.actors.event import Event, EventKind, event_id, events_of, read_event_id
 from callboard.actors.event_reader import FROM_NOW, EventReader
-from callboard.actors.messages import EventsFollow, EventsFound, FindEvents
+from callboard.actors.messages import EventsFollow
 
 WAIT_SECONDS: Final = 5.0
 LEASE_SECONDS: Final = 60.0
@@ -29,12 +30,8 @@ class LocalSubscription:
         position = read_event_id(last_id) if last_id else (FROM_NOW[0], -recent)
         self.last_id = last_id
         """Where the stream is; to be given to a later subscription that is to go on from here."""
-
-        def find() -> EventsFound:
-            return connection.ask(lambda caller, left: caller.ask_registry(FindEvents, EventsFound, left))[0]
-
         self._reader = EventReader(
-            find,
+            Control(connection).events,
             connection.open_endpoint,
             position=position,
             queues=tuple(queues),
