@@ -89,8 +89,8 @@ class Client:
     ) -> Subscription:
         """Follow what happens to tasks (of these queues, of all if none is named): `for event in` it, in a `with` block.
 
-        A lost connection is made again; where it is not known any more what has happened meanwhile there is a `gap`. last_id:
-        go on after it. timeout: after so many seconds without an event iterating raises `RequestTimedOut`, None for never.
+        A lost connection is made again; where it is not known any more what has happened meanwhile, there is a `gap`.
+        last_id: go on after it. timeout: so many seconds without an event, and iterating raises `RequestTimedOut`.
         """
         return Subscription(self._http, queues, last_id, timeout, self._timeout)
 

@@ -146,5 +146,5 @@ class EventDesk:
         return True
 
     def _send(self, asking: _Asking, read: Read, missed: int) -> None:
-        reply: Any = EventsFollow(asking.question.request_id, self.epoch, read.upto, missed, read.batches)
+        reply: Any = EventsFollow(asking.question.request_id, self.epoch, read.upto, self._ring.last, missed, read.batches)
         self.outbox.append(Send(asking.sender, reply))

@@ -10,7 +10,7 @@ from callboard.actors.event_source import EventSource
 from callboard.actors.messages import EventsHappened
 
 MESSAGE_EVENTS: Final = 6_000
-PACE_SECONDS: Final = 0.02
+PACE_SECONDS: Final = 0.1
 """A message costs about a millisecond in all processes together. Events that come less often are sent at once."""
 RESEND_SECONDS: Final = 10.0
 """A message may be lost; one that was not is recognised by its number."""

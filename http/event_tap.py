@@ -29,7 +29,7 @@ CHUNK_BYTES: Final = 256 * 1024
 """About so much is written at once; what a client has not taken of it is all that is held for it."""
 WAIT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 5.0
-PACE_SECONDS: Final = 0.02
+PACE_SECONDS: Final = 0.05
 """A question and its answer cost a millisecond: what happens within this time comes together."""
 LINGER_SECONDS: Final = 2.0
 """A client that comes back soon finds the thread still there."""
@@ -68,6 +68,8 @@ class EventTap:
         self._ring = ring or EventRing(RING_EVENTS, RING_BYTES)
         self._max_clients = max_clients
         self._epoch = ""
+        self._begun = False
+        """Whether the ring has been brought up to date since the thread was started."""
         self._life = 0
         self._changed = asyncio.Event()
         self._clients = 0
@@ -156,12 +158,12 @@ class EventTap:
         if self._thread is None and not self._ended:
             self._start()
         until = time.monotonic() + BEGIN_SECONDS
-        while not self._epoch and not self._ended:
+        while not self._begun and not self._ended:
             if not await _happens(self._changed, until - time.monotonic()):
                 raise RequestTimedOut("the Events actor did not answer")
 
     def _start(self) -> None:
-        self._epoch, self._stop = "", Flag()
+        self._epoch, self._begun, self._stop = "", False, Flag()
         loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._run, args=(loop, self._stop), name="callboard-events", daemon=True)
         self._thread.start()
@@ -199,11 +201,12 @@ class EventTap:
             self._ring.start_over(first - 1)
         for batch in parts:
             self._ring.add(batch.queue, batch.size, batch.packed)
+        self._begun = self._begun or follow.upto >= follow.newest
         self._tell()
 
     def _gone(self) -> None:
         """Note that the thread has ended; who has come in the very last moment gets another one."""
-        self._thread, self._epoch = None, ""
+        self._thread, self._epoch, self._begun = None, "", False
         if self._clients and not self._ended:
             self._start()
 

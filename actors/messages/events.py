@@ -112,11 +112,13 @@ class NextEvents:
 class EventsFollow:
     """What has happened, in order; the next question is for what comes after `upto`.
 
-    missed: so many events before these are not there any more; -1: nobody knows how many.
+    newest: number of the newest event there is. missed: so many events before these are not there any more; -1: nobody
+    knows how many.
     """
 
     request_id: str
     epoch: str
     upto: int
+    newest: int
     missed: int
     batches: tuple[EventBatch, ...]
