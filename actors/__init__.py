@@ -18,6 +18,7 @@ from callboard.actors.handlers import Discard, Error, Ok, Worker, task
 if TYPE_CHECKING:
     from callboard.actors.claimed import ClaimedTask
     from callboard.actors.client import AsyncClient, Client
+    from callboard.actors.event import Event, EventKind
     from callboard.actors.local_client import LocalClient
     from callboard.actors.request import TaskRequest
 
@@ -27,6 +28,8 @@ __all__ = [
     "Client",
     "Discard",
     "Error",
+    "Event",
+    "EventKind",
     "LocalClient",
     "Ok",
     "Task",
@@ -41,6 +44,8 @@ _LATER: Final = {
     "AsyncClient": "callboard.actors.client",
     "ClaimedTask": "callboard.actors.claimed",
     "Client": "callboard.actors.client",
+    "Event": "callboard.actors.event",
+    "EventKind": "callboard.actors.event",
     "LocalClient": "callboard.actors.local_client",
     "TaskRequest": "callboard.actors.request",
 }

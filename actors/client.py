@@ -7,7 +7,7 @@ a server that dies meanwhile loses nothing and doubles nothing.
 import asyncio
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -18,6 +18,7 @@ from callboard.actors.conversation import Answer, Conversation, Lost, Pause, Sen
 from callboard.actors.conversations import Conversations
 from callboard.actors.request import TaskOptions, TaskRequest
 from callboard.actors.resending import Loss
+from callboard.actors.subscription import AsyncSubscription, Subscription
 from callboard.actors.task import Task
 
 DEFAULT_URL: Final = "http://127.0.0.1:4000"
@@ -36,6 +37,7 @@ class Client(PullCalls):
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
+        self._timeout = timeout
         self._http = httpx2.Client(**_connection(url, token))
 
     def enqueue(
@@ -83,6 +85,16 @@ class Client(PullCalls):
         """Fetch all queues as `GET /api/queues` shows them."""
         return self._hold(self._talk.queues())
 
+    def subscribe(
+        self, queues: Sequence[str] = (), *, last_id: str | None = None, timeout: float | None = None
+    ) -> Subscription:
+        """Follow what happens to tasks (of these queues, of all if none is named): `for event in` it, in a `with` block.
+
+        A lost connection is made again; where it is not known any more what has happened meanwhile, there is a `gap`.
+        last_id: go on after it. timeout: so many seconds without an event, and iterating raises `RequestTimedOut`.
+        """
+        return Subscription(self._http, queues, last_id, timeout, self._timeout)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -116,6 +128,7 @@ class AsyncClient(AsyncPullCalls):
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
+        self._timeout = timeout
         self._http = httpx2.AsyncClient(**_connection(url, token))
 
     async def enqueue(
@@ -155,6 +168,12 @@ class AsyncClient(AsyncPullCalls):
     async def queues(self) -> list[dict[str, Any]]:
         """Fetch all queues as `GET /api/queues` shows them."""
         return await self._hold(self._talk.queues())
+
+    def subscribe(
+        self, queues: Sequence[str] = (), *, last_id: str | None = None, timeout: float | None = None
+    ) -> AsyncSubscription:
+        """Follow what happens to tasks, as `Client.subscribe` does: `async for event in` it, in an `async with` block."""
+        return AsyncSubscription(self._http, queues, last_id, timeout, self._timeout)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -48,6 +48,7 @@ class Commands:
         owner.store_facts(now)
         waiting = _Waiting(request_id, sender, set(running), [], dict.fromkeys(rest, ""))
         updates = []
+        cancelled = []
         for task in owner.store.load(rest):
             lease = owner.leases.of_task(task.id)
             update = cancel(task, now.wall, *((lease.number, lease.started_at) if lease is not None else ()))
@@ -55,9 +56,12 @@ class Commands:
                 waiting.unchanged[task.id] = task.state
                 continue
             updates.append(update)
+            cancelled.append((task, update))
             del waiting.unchanged[task.id]
             waiting.changed.append(task.id)
         owner.store_wishes(updates, now)
+        for task, update in cancelled:
+            owner.outcomes.events.cancelled(task, update, stored=True)
         owner.window.discard(waiting.changed)
         owner.end_leases(waiting.changed)
         # Nobody dies for a request that is refused, hence not before.
@@ -91,6 +95,7 @@ class Commands:
                 )
             )
         owner.store_wishes(updates, now)
+        owner.outcomes.events.retried(back, now.wall)
         for task in back:
             owner.window.push(task)
         return TasksChanged(request_id, tuple(task.id for task in back), unchanged)

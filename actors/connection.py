@@ -7,7 +7,7 @@ to the store.
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -16,6 +16,7 @@ import psutil
 
 from callboard.actors.caller import QueueCaller
 from callboard.actors.errors import NotPermitted, RequestTimedOut, ServerNotRunning
+from callboard.actors.private_endpoint import Endpoint
 from callboard.actors.processes import identify, is_alive
 from callboard.actors.runtime import LOCK_FILE, Runtime, runtime_path
 from callboard.actors.store import Store
@@ -73,6 +74,10 @@ class Connection:
                         raise
                     unsure = True
 
+    def open_endpoint(self) -> AbstractContextManager[Endpoint]:
+        """Open an endpoint to the present server for one thread, beside the requests that take turns."""
+        return self._open_endpoint()
+
     def close(self) -> None:
         """Let go of the server and of its store."""
         with self._turn:
@@ -100,6 +105,7 @@ class Connection:
         except ServerNotRunning as error:
             raise no_server(self._data_dir) from error
         self._attached.callback(detach, actor_system)
+        self._open_endpoint: Callable[[], AbstractContextManager[Endpoint]] = actor_system.private
         self._caller = QueueCaller(
             actor_system.private,
             registry_address(runtime),

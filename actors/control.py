@@ -11,6 +11,8 @@ from callboard.actors.messages import (
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
+    EventsFound,
+    FindEvents,
     ListQueues,
     PauseQueue,
     PutQueue,
@@ -49,6 +51,16 @@ class Control:
     def names(self) -> QueuesListed:
         """Return the names of all queues, and of those without a live owner the reason."""
         return self._connection.ask(lambda caller, left: caller.ask_registry(ListQueues, QueuesListed, left))[0]
+
+    def events(self) -> EventsFound:
+        """Return where the Events actor is. Raises `RequestRefused` while it is being started."""
+        return self._connection.ask(lambda caller, left: caller.ask_registry(FindEvents, EventsFound, left))[0]
+
+    def check_name(self, queue: str) -> None:
+        """Raise `InvalidOption` that names the nearest queue if there is none of this name."""
+        names = self.names().names
+        if queue not in names:
+            raise InvalidOption(f"unknown queue {queue!r}: {nearest(queue, sorted(names))}", field="queue")
 
     def find(self, queue: str) -> QueueFound:
         """Return where a queue is. Raises `InvalidOption` that names the nearest queue if there is none of this name."""

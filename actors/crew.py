@@ -11,6 +11,7 @@ from thespian.actors import ActorAddress
 
 from callboard.actors.hand_out import JournalReader, Tokens
 from callboard.actors.store import HandOut, ReadyTask
+from callboard.actors.task import TaskState
 
 TAKE_BACK_SECONDS = 0.1
 """A batch that takes longer is taken back but for what runs: nobody waits behind a stranger."""
@@ -57,6 +58,13 @@ class Flight:
     attempt: int
     begun_at: int | None = None
     begun: float | None = None
+    announced: bool = False
+    """Those who watch have been told that it has begun."""
+
+    @property
+    def attempt_number(self) -> int:
+        """The number of the attempt that it is, or will be."""
+        return self.attempt if self.state == TaskState.EXECUTING else self.attempt + 1
 
     def as_stored(self) -> ReadyTask:
         """Return the task as the store has it now."""

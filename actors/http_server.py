@@ -23,6 +23,8 @@ class _QuietServer(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+        # Streams go on until somebody ends them.
+        getattr(self.config.app, "stopping", lambda: None)()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

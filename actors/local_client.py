@@ -1,7 +1,7 @@
 """Talk to the server of a data directory on the same machine, by sealed messages, without HTTP and its token."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, Unpack
 
@@ -11,6 +11,7 @@ from callboard.actors.control import Control
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut, TaskNotFound, WrongState
 from callboard.actors.local_pulling import LocalPulling
 from callboard.actors.local_submission import cut, submit
+from callboard.actors.local_subscription import LocalSubscription
 from callboard.actors.messages import CancelTasks, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.request import TaskOptions, TaskRequest
 from callboard.actors.task import ENDED_STATES, Task, TaskState
@@ -119,6 +120,18 @@ class LocalClient(LocalPulling):
     def queues(self) -> list[dict[str, Any]]:
         """Fetch all queues as `GET /api/queues` shows them."""
         return self.control.queues()
+
+    def subscribe(
+        self, queues: Sequence[str] = (), *, last_id: str | None = None, recent: int = 0, timeout: float | None = None
+    ) -> LocalSubscription:
+        """Follow what happens to tasks (of these queues, of all if none is named): `for event in` it, in a `with` block.
+
+        last_id: go on after this event, where it is still known; recent: begin with so many that have happened before.
+        timeout: seconds without an event after which iterating raises `RequestTimedOut`, None for never.
+        """
+        for queue in queues:
+            self.control.check_name(queue)
+        return LocalSubscription(self.connection, queues, last_id, recent, timeout)
 
     def close(self) -> None:
         """Let go of the server."""

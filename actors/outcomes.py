@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field
 
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
+from callboard.actors.event_source import EventSource
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed, begin, cancel, fail, give_back, lose
 from callboard.actors.messages import DeadTask
@@ -42,6 +43,7 @@ class Outcomes:
         self._run_times = run_times
         self._rng = rng
         self.facts = Facts()
+        self.events = EventSource()
         self.awaited: set[str] = set()
         """Tasks of which somebody waits to hear that they have ended."""
         self.at_most_once = False
@@ -76,6 +78,7 @@ class Outcomes:
             # The worker's wall clock placed between the sending and now: a clock that jumps makes nobody late.
             since = (now.wall - (flight.begun_at or now.wall)) / 1e6
             flight.begun = min(max(batch.sent, now.mono - since), now.mono)
+            self.events.began(flight, flight.begun_at or now.wall)
 
     def take_back(self, slot: Slot) -> None:
         """Take from a worker what it has not begun; its stored hand-out is cut to the rest."""
@@ -134,6 +137,7 @@ class Outcomes:
         update = give_back(task)
         if update is not None:
             self._write(update)
+            self.events.released(task)
             task = _as_stored(task, update)
         self._window.push(task)
 
@@ -144,6 +148,7 @@ class Outcomes:
             return False
         self._window.discard((task.id,))
         self._write(update)
+        self.events.cancelled(task, update)
         self.facts.cancelled.add(task.id)
         return True
 
@@ -155,12 +160,14 @@ class Outcomes:
             ended = (task_id, flight.state, attempt, started_at, record.at, record.payload.decode(), record.number)
             # Made for each task: by the named tuple's own constructor it would take twice as long.
             self.facts.change.completions.append(tuple.__new__(Completion, ended))
+            self.events.completed(flight, started_at, record.at)
             if task_id in self.awaited:
                 self.facts.ended[task_id] = TaskState.COMPLETED
             return
         said = json.loads(record.payload)
         kind, trace, discard = ErrorKind(said["kind"]), said["traceback"], said["discard"]
         failure = Failed(kind, said["message"], started_at, record.at, traceback=trace, discard=discard)
+        self.events.began(flight, started_at)
         self.failed(flight.as_stored(), record.number, failure, unwanted=unwanted)
 
     def failed(self, task: ReadyTask, number: int, failure: Failed, *, unwanted: bool = False) -> None:
@@ -170,6 +177,7 @@ class Outcomes:
         transition = fail(task, number, failure, self._rng, unwanted=unwanted)
         update = transition.update
         self._write(update)
+        self.events.failed(task, failure, transition)
         if transition.error is not None and transition.error.charged:
             self.facts.failed += 1
         if update.state == TaskState.CANCELLED:
@@ -194,6 +202,8 @@ class Outcomes:
     ) -> None:
         """Decide for the task that ran in a worker that died, by why it died."""
         started_at = flight.begun_at or now.wall
+        if flight.begun_at is not None:
+            self.events.began(flight, flight.begun_at)
         if doom is Doom.CANCEL:
             self.cancel(flight.as_stored(), now, None if flight.begun_at is None else number, flight.begun_at)
             return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from callboard.actors.crew import Moment
 from callboard.actors.foreman import Foreman
 from callboard.actors.leases import Lease, Leases, is_lease, new_lease, read_lease
-from callboard.actors.lifecycle import Failed, begin, fail
+from callboard.actors.lifecycle import Failed, Transition, begin, fail
 from callboard.actors.messages import DeadTask, Given, Settled, Settlement, Want, Word
 from callboard.actors.outcomes import Facts
 from callboard.actors.store import Completion, HandOut, ReadyTask
@@ -35,6 +35,9 @@ class Exchange:
         self.facts = Facts()
         self.put: list[Lease] = []
         self.gone: dict[str, Settlement] = {}
+        self.begun: list[Lease] = []
+        self.completed: list[Lease] = []
+        self.failed: list[tuple[ReadyTask, Failed, Transition]] = []
         self.taken: list[ReadyTask] = []
 
     def settle(
@@ -71,6 +74,7 @@ class Exchange:
                 leased = task._replace(state=update.state, attempt=update.attempt)
                 lease = new_lease(leased, next(numbers), want, now)
                 self.put.append(lease)
+                self.begun.append(lease)
                 self.facts.change.updates.append(update)
                 self.facts.change.hand_outs.append(lease.row())
             ours = self.put[len(self.put) - len(found) :]
@@ -101,9 +105,12 @@ class Exchange:
         if word.word is Word.ACK:
             ended = Completion(task.id, task.state, task.attempt, lease.started_at, now.wall, word.text, number)
             self.facts.change.completions.append(ended)
+            self.completed.append(lease)
             return
         failure = Failed(ErrorKind.ERROR, word.text, lease.started_at, now.wall, discard=word.discard)
-        update = fail(task, number, failure, rng).update
+        transition = fail(task, number, failure, rng)
+        update = transition.update
+        self.failed.append((task, failure, transition))
         self.facts.change.updates.append(update)
         self.facts.failed += 1
         if update.state == TaskState.DEAD:
@@ -160,8 +167,15 @@ class Pulling(Foreman):
                 self.leases.remove(task_id)
                 self.outcomes.facts.change.hand_outs_ended.append(lease.number)
 
-    def exchanged(self, exchange: Exchange) -> None:
+    def exchanged(self, exchange: Exchange, now: Moment) -> None:
         """Go on after the commit of what consumers have asked for."""
+        events = self.outcomes.events
+        for lease in exchange.begun:
+            events.leased(lease.task, lease.started_at)
+        for lease in exchange.completed:
+            events.settled(lease.task, lease.started_at, now.wall)
+        for task, failure, transition in exchange.failed:
+            events.failed(task, failure, transition, stored=True)
         for lease in exchange.put:
             self.leases.put(lease)
         for task_id in exchange.gone:

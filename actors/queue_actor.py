@@ -42,6 +42,7 @@ from callboard.actors.messages import (
     WorkerReady,
 )
 from callboard.actors.queue_controls import read_clocks
+from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
 from callboard.actors.stopping import Stopping
@@ -53,7 +54,7 @@ from callboard.conf.settings import QueueSettings
 log = logging.getLogger(__name__)
 
 
-class QueueActor(QueueRequests):
+class QueueActor(QueueRequests, QueueEvents):
     """Owns one queue: the only writer of its tasks, the parent of its workers."""
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class QueueActor(QueueRequests):
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             owner.settings_version = ownership.settings_version
+            self.publish(owner, message.events)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
@@ -225,6 +227,7 @@ class QueueActor(QueueRequests):
             else:
                 self.send(action.to, action.message)
         self._forward_dead()
+        self.tell_events(owner, now)
         # Last, because a child that dies while its creator is still busy is noticed late.
         for name in names:
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)

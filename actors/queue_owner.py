@@ -105,9 +105,11 @@ class QueueOwner(Storing):
         self.trouble, self._store_failures = "", 0
         self._stored(self.outcomes.facts, now)
         if exchange is not None:
-            self.exchanged(exchange)
+            self.exchanged(exchange, now)
             self._stored(exchange.facts, now)
+        self.outcomes.events.due(self.places.promoted, now.wall)
         if arrivals is not None:
+            self.outcomes.events.enqueued(arrivals.placed.values(), now.wall)
             self.rates.add("submitted", len(arrivals.placed), now.mono)
         for launch in launches:
             assert launch.slot.address is not None

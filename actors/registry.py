@@ -14,11 +14,13 @@ from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.directory import Directory
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
+from callboard.actors.events_keeping import EventsKeeping
 from callboard.actors.messages import (
     DeadLetterAt,
     Ping,
     Pong,
     QueueGone,
+    PublishEvents,
     QueueNotReady,
     QueueReady,
     QueueStandsBy,
@@ -47,7 +49,7 @@ _STOP_MARGIN_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-class RegistryActor(Directory):
+class RegistryActor(EventsKeeping):
     """One per server; the root of all other actors."""
 
     def __init__(self) -> None:
@@ -111,6 +113,8 @@ class RegistryActor(Directory):
             log.warning("queue %s is taken over: %s had it before", entry.name, entry.standby)
             self._add_new_queues()
         entry.came_up(message, sender)
+        # What it was told at its start may have changed since.
+        self.send(sender, PublishEvents(self.events_to))
         dead_letter = self.roll.get(DEAD_LETTER)
         if dead_letter is not None and dead_letter.ready is not None:
             # Its address is a new one after each start, so everybody is told when it comes up.
@@ -148,6 +152,9 @@ class RegistryActor(Directory):
     def pong(self, message: Pong, sender: ActorAddress) -> None:  # noqa: ARG002 - the sender says it all
         """Take note of a sign of life."""
         child = self.child_at(sender)
+        if self.is_events(child):
+            self.events_answered()
+            return
         entry = self.roll.get(child.name) if child is not None else None
         if entry is not None:
             entry.pinged = None
@@ -163,6 +170,10 @@ class RegistryActor(Directory):
     def child_exited(self, child: Child, exitcode: int | None) -> None:
         """Restart a dead Queue, once nothing of its workers is left."""
         processes.end_orphans({other.pid for other in self.children})
+        if self.is_events(child):
+            self.events_gone(exitcode)
+            self.go_on()
+            return
         entry = self.roll.get(child.name)
         if entry is None or entry.child is not child:
             return
@@ -190,7 +201,7 @@ class RegistryActor(Directory):
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
-        self.wake_at(min(self._next_ping, self.roll.next_start(now)))
+        self.wake_at(min(self._next_ping, self.roll.next_start(now), self.start_events(now)))
 
     def _add_new_queues(self) -> None:
         """Learn of queues that another server has made: who takes over one of its queues takes over all of them."""
@@ -213,6 +224,7 @@ class RegistryActor(Directory):
             samples=settings.samples.model_dump(mode="json"),
             log_level=settings.log.level,
             log_format=settings.log.format,
+            events=self.events_to,
         )
         self.send(entry.child.address, message)
 
@@ -220,6 +232,7 @@ class RegistryActor(Directory):
         if now < self._next_ping:
             return
         self._next_ping = now + PING_SECONDS
+        self.ping_events(now, SILENCE_SECONDS)
         for entry in self.roll.live():
             if entry.pinged is None:
                 entry.pinged = now

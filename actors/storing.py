@@ -111,4 +111,5 @@ class Storing(Pulling):
                 self.places.note(update.run_at)
         if facts is self.outcomes.facts:
             self.outcomes.facts = Facts()
+            self.outcomes.events.stored(now.wall)
         self.on_stored(facts)

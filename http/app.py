@@ -13,6 +13,8 @@ from starlette.routing import Route
 from thespian.actors import ActorAddress, ActorSystem
 
 from callboard.actors.caller import Directory, QueueCaller
+from callboard.actors.event_reader import EventReader
+from callboard.actors.messages import EventsFound, FindEvents
 from callboard.actors.processes import Ident
 from callboard.actors.store import Store
 from callboard.actors.store.opening import open_store
@@ -22,6 +24,7 @@ from callboard.http.bell import Bell
 from callboard.http.dispatch import Application, Handler, PathEndpoint
 from callboard.http.edge import Edge
 from callboard.http.endpoints import ENDPOINTS, Endpoint
+from callboard.http.event_tap import LEASE_SECONDS, EventTap
 from callboard.http.gateway import ActorGateway, Gateway
 from callboard.http.openapi import document
 from callboard.http.problems import NeverATraceback
@@ -58,20 +61,35 @@ def create_app(
                 stop=stop,
             )
 
-        async with running_edge(settings, ActorGateway(make_caller, directory), store) as edge:
+        def make_reader(position: tuple[str, int], stop: Event) -> EventReader:
+            caller = make_caller(stop)
+            return EventReader(
+                lambda: caller.ask_registry(FindEvents, EventsFound),
+                asys.private,
+                position=position,
+                lease_seconds=LEASE_SECONDS,
+                stop=stop,
+            )
+
+        gateway = ActorGateway(make_caller, directory)
+        async with running_edge(settings, gateway, store, EventTap(make_reader)) as edge:
             yield edge
 
     return build_app(settings, open_edge)
 
 
 @asynccontextmanager
-async def running_edge(settings: Settings, gateway: Gateway, store: Store) -> AsyncIterator[Edge]:
-    """Give what the routes work with, and end all of it afterwards."""
+async def running_edge(
+    settings: Settings, gateway: Gateway, store: Store, events: EventTap | None = None
+) -> AsyncIterator[Edge]:
+    """Give what the routes work with, and end all of it afterwards. Without `events` those are never any."""
     readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="callboard-read")
     watcher, bell = Watcher(store), Bell(store)
+    tap = events or EventTap(None)
     try:
-        yield Edge(settings, gateway, store, watcher, bell, readers)
+        yield Edge(settings, gateway, store, watcher, bell, readers, tap)
     finally:
+        await tap.close()
         await watcher.close()
         await bell.close()
         await gateway.close()

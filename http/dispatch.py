@@ -55,6 +55,11 @@ class KnownPaths:
 class Application(Starlette):
     """Starlette without its two layers for errors: `NeverATraceback`, the outermost one here, answers all of them."""
 
+    def stopping(self) -> None:
+        """End what would never end by itself: the server is about to wait for the requests that are under way."""
+        if (edge := getattr(self.state, "edge", None)) is not None:
+            edge.events.end()
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers that were asked for, around the paths."""
         app: ASGIApp = KnownPaths(self.router, self.routes)

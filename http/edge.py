@@ -12,6 +12,7 @@ from callboard.actors.store import Store
 from callboard.conf.settings import Settings
 from callboard.http.bell import Bell
 from callboard.http.building import Forms
+from callboard.http.event_tap import EventTap
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
 
@@ -34,6 +35,7 @@ class Edge:
     watcher: Watcher
     bell: Bell
     readers: ThreadPoolExecutor
+    events: EventTap
     forms: Forms = field(default_factory=Forms)
 
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from callboard.conf.settings import QueueSettings
 from callboard.http import answers, pull_schemas, queries, schemas
 from callboard.http.dispatch import Handler
-from callboard.http.routes import dead, ops, pull, queues, tasks
+from callboard.http.routes import dead, events, ops, pull, queues, tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Endpoint:
     keyed: bool = False
     """Takes an Idempotency-Key."""
     key_means: str = "The same request under the same key is done once; the key is kept for 24 hours."
+    stream: bool = False
+    """Answers with Server-Sent Events, after a Last-Event-ID if there is one."""
 
 
 def _get(
@@ -146,6 +148,14 @@ ENDPOINTS: Final = (
         body_optional=True,
         answer=answers.ChangedAnswer,
         may=(413,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/events",
+        handler=events.follow_events,
+        query=queries.EventQuery,
+        may=(_NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS.value),
+        stream=True,
     ),
     _get("/healthz", ops.healthz, answers.HealthAnswer),
     _get("/readyz", ops.readyz, answers.HealthAnswer),

@@ -64,6 +64,9 @@ def _operation(endpoint: Endpoint, schemas: Any, components: dict[str, Any]) -> 
         text = {"type": "string", "minLength": 1, "maxLength": 255}
         said = {"schema": text, "description": endpoint.key_means}
         parameters.append({"name": "Idempotency-Key", "in": "header", **said})
+    if endpoint.stream:
+        what = "Go on after the event with this id, as far as it is still known."
+        parameters.append({"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": what})
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:
@@ -94,6 +97,8 @@ def _success(endpoint: Endpoint, schemas: Any, status: int) -> dict[str, Any]:
     response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if endpoint.answer is not None:
         response["content"] = {"application/json": {"schema": schemas[endpoint.answer, "serialization"]}}
+    if endpoint.stream:
+        response["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     return response
 
 

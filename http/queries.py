@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from callboard.actors.task import TaskState
 from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS
 
+MAX_QUEUES = 100
+
 
 class Query(BaseModel):
     """What all query strings have in common; numbers come as text here."""
@@ -35,6 +37,12 @@ class WaitQuery(Query):
     wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)] = Field(
         0, description="Seconds to hold the answer until the task has ended."
     )
+
+
+class EventQuery(Query):
+    """Which events."""
+
+    queue: Annotated[list[str], Field(max_length=MAX_QUEUES)] = Field([], description="Only these; may be repeated.")
 
 
 class DeleteQuery(Query):

@@ -14,6 +14,7 @@ from callboard.actors.bench.bare import bare_starlette
 from callboard.actors.bench.counting import await_completed, completed
 from callboard.actors.bench.figures import Figure, Ratio
 from callboard.actors.bench.footprint import cpu_seconds
+from callboard.actors.bench.listeners import listening
 from callboard.actors.bench.load import Burst, post, send_all
 from callboard.actors.bench.plan import BATCH, CONNECTIONS, Plan
 from callboard.actors.bench.progress import Teller
@@ -33,6 +34,7 @@ PER_SECOND: Final = "tasks/s"
 LABELS: Final = {
     "batch_submitted": "batches of 100 over HTTP: submitted",
     "batch_completed": "batches of 100 over HTTP: submission to completion",
+    "batch_completed_watched": "the same with two subscribers to the events",
     "single_submitted": "one by one, 64 connections: submitted while all are run",
     "single_completed": "one by one, 64 connections: submission to completion",
     "drained": "draining a backlog",
@@ -44,6 +46,7 @@ LABELS: Final = {
 }
 COSTS: Final = {
     "server_cpu_batch": "the server, a task in batches",
+    "server_cpu_watched": "the server, a task in batches, with two subscribers",
     "server_cpu_single": "the server, a task one by one",
     "client_cpu_single": "the measuring client, a task one by one",
 }
@@ -103,6 +106,10 @@ def measure_speed(server: ServerUnderTest, folder: Path, plan: Plan, teller: Tel
             _measure_store(folder, plan.tasks, rounds, database)
             teller.step(f"{of}: batches")
             _measure_batches(client, plan.tasks, rounds)
+            teller.step(f"{of}: batches, and two who follow the events")
+            with listening(HOST, server.port, QUEUE) as listeners:
+                _measure_watched(client, plan.tasks, rounds)
+                listeners.check(plan.tasks)
             teller.step(f"{of}: bare Starlette")
             burst = send_all(HOST, bare_port, [post("/api/tasks", _task())] * plan.singles, CONNECTIONS)
             rounds["starlette_answered"].append(plan.singles / burst.seconds)
@@ -152,6 +159,14 @@ def _measure_batches(client: _Client, tasks: int, rounds: Rounds) -> None:
     rounds["server_cpu_batch"].append((client.server_cpu() - used) / tasks * MICROSECONDS)
 
 
+def _measure_watched(client: _Client, tasks: int, rounds: Rounds) -> None:
+    os.sync()
+    used = client.server_cpu()
+    burst = client.submit_batches(tasks)
+    rounds["batch_completed_watched"].append(tasks / (client.await_all() - burst.begun))
+    rounds["server_cpu_watched"].append((client.server_cpu() - used) / tasks * MICROSECONDS)
+
+
 def _measure_singles(client: _Client, tasks: int, rounds: Rounds) -> None:
     used = client.server_cpu()
     burst = client.submit_singly(tasks)
@@ -175,6 +190,7 @@ def _ratios(figures: dict[str, Figure]) -> list[Ratio]:
 
     return [
         ratio("end_to_end", "submission to completion / the store alone", "batch_completed", "store_completed", 0.5),
+        ratio("watched", "with two subscribers / without", "batch_completed_watched", "batch_completed", 0.8),
         ratio("single", "one by one / bare Starlette", "single_submitted", "starlette_answered", 0.25),
         ratio("single_completed", "one by one to completion / bare Starlette", "single_completed", "starlette_answered"),
         ratio("end_to_end_large", "… / the store alone, batches of 1,000", "batch_completed", "store_completed_large"),

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from callboard.actors.cli import bench, config, dead, enqueue, migrate, queue, queues, serve, tasks, tree
+from callboard.actors.cli import bench, config, dead, enqueue, events, migrate, queue, queues, serve, tasks, tree
 from callboard.actors.cli.session import Session
 
-_COMMAND_MODULES = (serve, enqueue, tasks, queues, queue, dead, tree, config, migrate, bench)
+_COMMAND_MODULES = (serve, enqueue, tasks, queues, queue, dead, events, tree, config, migrate, bench)
 """Each has a function `add_to(app)`; `callboard --help` shows them in this order."""
 
 

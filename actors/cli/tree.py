@@ -9,6 +9,7 @@ from callboard.actors.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 if TYPE_CHECKING:
     from rich.tree import Tree
 
+    from callboard.actors.local_client import LocalClient
     from callboard.actors.runtime import Runtime
 
 
@@ -26,17 +27,27 @@ def tree(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     from callboard.actors.local_client import LocalClient
 
     with LocalClient(data_dir) as client:
-        found = _found(client.connection.runtime, client.queues())
+        found = _found(client.connection.runtime, _events(client), client.queues())
     if as_json:
         print_json(found)
     else:
         _print(found)
 
 
-def _found(runtime: "Runtime", queues: list[dict[str, Any]]) -> dict[str, Any]:
+def _events(client: "LocalClient") -> int | None:
+    """Return the pid of the Events actor, None while it is being started."""
+    from callboard.actors.errors import RequestRefused
+
+    try:
+        return client.control.events().pid
+    except RequestRefused:
+        return None
+
+
+def _found(runtime: "Runtime", events: int | None, queues: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the processes by role; each queue with its workers."""
     roles = {role: _process(ident.pid) for role, ident in runtime.pids.items()}
-    return roles | {"queues": [_queue(queue) for queue in queues]}
+    return roles | {"events": _process(events), "queues": [_queue(queue) for queue in queues]}
 
 
 def _queue(queue: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +80,7 @@ def _print(found: dict[str, Any]) -> None:
     admin = server.add(_tree("admin", found.get("admin", nobody)))
     admin.add(_tree("logger", found.get("logger", nobody)))
     registry = admin.add(_tree("registry", found.get("registry", nobody)))
+    registry.add(_tree("events", found["events"]))
     for queue in found["queues"]:
         why = f" ({queue['why']})" if queue["why"] else ""
         branch = registry.add(_tree(f"queue {queue['name']}", queue, queue["state"] + why))

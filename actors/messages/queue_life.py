@@ -19,6 +19,8 @@ class StartQueue:
     samples: dict[str, Any]
     log_level: str
     log_format: str
+    events: ActorAddress | None = None
+    """As in `PublishEvents`."""
 
 
 @dataclass(frozen=True)

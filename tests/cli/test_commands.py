@@ -1,6 +1,8 @@
 """Commands to a real server."""
 
 import io
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import psutil
 import pytest
 
 from tests.support.polling import eventually
-from tests.support.serving import Server, callboard
+from tests.support.running import ROOT
+from tests.support.serving import CALLBOARD, Server, callboard
 
 SLEEPER = "callboard.actors.samples:Sleep"
 UNKNOWN = "0199f1c2-7a4e-7c01-9b0e-3c4f8d2a6e15"
@@ -221,7 +224,7 @@ def test_the_tree_shows_all_processes_and_what_workers_do(server: Server) -> Non
     task_id = server.type("enqueue", "sleep", "--context", '{"timeout": 60000}').out.strip()
     eventually(lambda: state_of(server, task_id) == "executing", every=0.05)
     found = server.type("tree", "--json").json
-    roles = ("supervisor", "server", "admin", "logger", "registry")
+    roles = ("supervisor", "server", "admin", "logger", "registry", "events")
     pids = [found[role]["pid"] for role in roles]
     pids += [queue["pid"] for queue in found["queues"]]
     pids += [worker["pid"] for queue in found["queues"] for worker in queue["workers"]]
@@ -233,6 +236,27 @@ def test_the_tree_shows_all_processes_and_what_workers_do(server: Server) -> Non
     assert f"with {task_id} for " in drawn
     assert "└── server" in drawn
     assert server.type("cancel", task_id).code == 0
+
+
+def test_events_are_printed_as_they_happen(server: Server, tmp_path: Path) -> None:
+    output = tmp_path / "events"
+    command = [*CALLBOARD, "events", "--queue", "sleep", "--limit", "3", "--json", "--data-dir", str(server.data_dir)]
+    with output.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file) as following:
+
+        def happened() -> bool:
+            # It is subscribed some time after it was started.
+            task_id = server.type("enqueue", "sleep", "--context", '{"timeout": 1}', "--wait").out.split()[0]
+            return bool(task_id) and following.poll() is not None
+
+        eventually(happened, within=30)
+        assert following.returncode == 0
+    events = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [event["event"] for event in events] == ["enqueued", "started", "completed"]
+    assert len({event["correlation_id"] for event in events}) == 1
+    again = server.type("events", "--no-follow", "--after", events[0]["id"], "--queue", "sleep", "--limit", "2")
+    assert [line.split()[1] for line in again.out.splitlines()] == ["started", "completed"]
+    assert events[0]["task_id"] in again.out
+    assert "did you mean sleep" in server.type("events", "--queue", "slepp").err
 
 
 def test_a_second_server_and_a_migration_are_refused_while_one_runs(server: Server) -> None:

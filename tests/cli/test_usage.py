@@ -12,7 +12,7 @@ from callboard.actors.runtime import make_private_folder, run_folder
 from tests.support.running import ROOT
 
 COMMANDS = [
-    "serve", "bench", "enqueue", "tasks", "show", "retry", "cancel", "queues", "tree", "migrate",
+    "serve", "bench", "enqueue", "tasks", "show", "retry", "cancel", "queues", "tree", "migrate", "events",
     "queue create", "queue pause", "queue resume", "queue scale", "queue drain", "queue delete",
     "dead list", "dead retry", "dead purge", "config check",
 ]  # fmt: skip
@@ -45,6 +45,7 @@ WRONG = [
     ("dead retry", "say which"),
     ("dead retry --all --queue q", "say which"),
     ("dead purge", "say which"),
+    ("events --limit 0", "greater than or equal to 1"),
     ("serve --port 70000", "'--port'"),
 ]
 
@@ -81,7 +82,7 @@ def test_without_a_command_the_help_is_shown_and_the_usage_is_wrong(capsys: pyte
 
 
 NEED_A_SERVER = [
-    "enqueue sleep", "tasks", "show x", "retry x", "cancel x", "queues", "tree", "dead list", "dead retry --all",
+    "enqueue sleep", "tasks", "show x", "retry x", "cancel x", "queues", "tree", "dead list", "dead retry --all", "events",
     "dead purge --all", "queue pause sleep", "queue create q", "queue scale q 1", "queue delete q",
 ]  # fmt: skip
 

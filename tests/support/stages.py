@@ -7,6 +7,7 @@ from typing import Any
 
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment, Slot
+from callboard.actors.event import Row
 from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
 from callboard.actors.launching import Launcher
@@ -30,7 +31,8 @@ SIGKILLED = -9
 class Stage:
     """Does what `QueueActor` does, step by step. `restart` puts a new owner in the place of the last one.
 
-    window: how many tasks the owner's window holds, None for its usual size. sent, killed: what the owner wanted done.
+    window: how many tasks the owner's window holds, None for its usual size. sent, killed: what the owner wanted
+    done. watched: somebody wants to be told of events.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Stage:
         settings: QueueSettings | None = None,
         queue: str = "mail",
         window: int | None = None,
+        watched: bool = False,
     ) -> None:
+        self.watched = watched
         self.folder = folder
         self.queue = queue
         self.wall, self.mono = WALL, 1_000.0
@@ -69,6 +73,7 @@ class Stage:
         self.owner = QueueOwner(self.queue, self.owned, ownership, settings, rng=random.Random(0), now=self.now)
         if self._window is not None:
             self._narrow(self._window, ownership.last_hand_out)
+        self.owner.outcomes.events.switch(on=self.watched)
         files = QueueFolder(self.folder, self.queue, self._boot_id, self.owner.incarnation)
         self.owner.recover(files.left_behind(), self.now)
         files.clear()
@@ -211,6 +216,15 @@ class Stage:
                     worker.get(action.message)
             else:
                 self.replies.append((action.to, action.message))
+
+    # ------------------------------------------------------------ what is told
+
+    def told(self) -> list[Row]:
+        """Return the events that may be told by now, and forget them."""
+        events = self.owner.outcomes.events
+        if not self.owner.outcomes.facts.change:
+            events.stored(self.wall)
+        return events.take(1_000_000)
 
     # ------------------------------------------------------------ what is stored
 

@@ -11,6 +11,7 @@ import pytest
 
 from callboard.actors import messages
 from callboard.actors.dead_letter import DeadLetterActor
+from callboard.actors.events import EventsActor
 from callboard.actors.messages import Ping
 from callboard.actors.queue_actor import QueueActor
 from callboard.actors.registry import RegistryActor
@@ -22,11 +23,13 @@ from callboard.conf.settings import QueueSettings
 from thespian.actors import ActorAddress
 from thespian.system.transport.TCPTransport import TCPTransport
 
-ACTORS = (RegistryActor, QueueActor, WorkerActor, DeadLetterActor)
+ACTORS = (RegistryActor, QueueActor, WorkerActor, DeadLetterActor, EventsActor)
 PARTS = (messages.QueueStatus, messages.WorkerStatus)
 """Dataclasses that travel within messages."""
 REPLIES_TO_THE_EDGE = {
     messages.DeadPurged,
+    messages.EventsFollow,
+    messages.EventsFound,
     messages.QueueDeleted,
     messages.QueueDescribed,
     messages.QueueFound,
@@ -47,6 +50,7 @@ SAMPLES: dict[Any, Callable[[], Any]] = {
     int: lambda: 2**40,
     float: lambda: 1.5,
     bool: lambda: True,
+    bytes: lambda: b"\x00\xff",
     Any: lambda: [None],
     types.NoneType: lambda: None,
     TaskState: lambda: TaskState.DEAD,
