@@ -59,7 +59,9 @@ class CallboardActor(Actor):  # type: ignore[misc]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._handlers = dict(cls._handlers)
+        cls._handlers = {}
+        for base in reversed(cls.__mro__[1:]):  # an actor may be put together from several parts
+            cls._handlers |= vars(base).get("_handlers", {})
         for name, method in vars(cls).items():
             for message_type in getattr(method, "handled_messages", ()):
                 cls._handlers[message_type] = name

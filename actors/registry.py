@@ -12,15 +12,14 @@ from callboard.actors import processes
 from callboard.actors.base import Child, handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
-from callboard.actors.directory import Directory
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.events_keeping import EventsKeeping
 from callboard.actors.messages import (
     DeadLetterAt,
     Ping,
     Pong,
-    QueueGone,
     PublishEvents,
+    QueueGone,
     QueueNotReady,
     QueueReady,
     QueueStandsBy,

@@ -106,7 +106,7 @@ def test_without_uvloop_the_loop_is_pythons_own(monkeypatch: pytest.MonkeyPatch)
 def test_the_command_fails_when_a_task_was_lost(monkeypatch: pytest.MonkeyPatch, lost: int, code: int) -> None:
     recovery = Recovery({"worker": Figure("worker", "worker", "s", (0.5, 0.7))}, 10, lost, 0, 0, SecondRuns(1, 0))
 
-    def measured(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, database: str) -> Measured:
+    def measured(plan: Plan, beside: Path | None, *, kill: bool, memory: bool, pull: bool, database: str) -> Measured:
         assert (beside, kill, memory, database) == (None, True, False, "")
         return Measured(
             {"callboard": "1", "python": "3", "system": "s", "cpus": 1, "load_before": [0.0], "filesystem": ""},
