@@ -129,7 +129,8 @@ class EventDesk:
 
     def _is_ready(self, now: Moment) -> bool:
         """Tell whether all Queues are known to send: what happens after an answer is then in a later one."""
-        return (self._told is not None and self._told <= self._met.keys()) or now.mono >= self._meet_until
+        met = self._told is not None and self._told <= self._met.keys()
+        return met or not self.wanted or now.mono >= self._meet_until
 
     def _gap(self, queue: str, reason: str, now: Moment) -> None:
         self._ring.add(queue, 1, pack([gap_row(now.wall, reason, None)]))
