@@ -27,6 +27,14 @@ UNKNOWN: Final = -1
 _NEVER: Final = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """A subscriber, until then (monotonic). Addresses can be compared, but not looked up."""
+
+    holder: ActorAddress
+    until: float
+
+
 @dataclass(slots=True)
 class _Asking:
     """A question that waits for its answer, until then (monotonic)."""
@@ -48,7 +56,8 @@ class EventDesk:
         self._registry = registry
         self._ring = ring or EventRing(RING_EVENTS, RING_BYTES)
         self._asking: list[_Asking] = []
-        self._lease_until = now.mono + MEET_SECONDS
+        # Whoever has asked an earlier Events actor comes here soon.
+        self._leases = [_Lease(None, now.mono + MEET_SECONDS)] if wanted else []
         self._meet_until = now.mono + MEET_SECONDS
         self._told: frozenset[str] | None = None
         """The Queues that were told to send; None: not known yet."""
@@ -60,8 +69,8 @@ class EventDesk:
 
     def asked(self, question: NextEvents, sender: ActorAddress, now: Moment) -> None:
         """Answer when there is something; whoever asks is a subscriber, and the first one makes the Queues send."""
-        self._lease_until = max(self._lease_until, now.mono + min(question.lease_seconds, MAX_LEASE_SECONDS))
-        if not self.wanted:
+        self._lease(sender, question, now)
+        if not self.wanted and question.lease_seconds > 0:
             self._wake_queues(now)
         # Whoever asks again does not wait for the answer to an earlier question.
         self._asking = [asking for asking in self._asking if asking.sender != sender]
@@ -95,7 +104,8 @@ class EventDesk:
         """Answer whom can be answered; have the Queues stop when nobody has asked for a while."""
         if self._is_ready(now):
             self._asking = [asking for asking in self._asking if not self._answer(asking, now)]
-        if self.wanted and not self._asking and now.mono >= self._lease_until:
+        self._leases = [lease for lease in self._leases if lease.until > now.mono]
+        if self.wanted and not self._asking and not self._leases:
             self.wanted, self._has_slept = False, True
             self._told = None
             self._met.clear()
@@ -105,7 +115,7 @@ class EventDesk:
         """Return when `turn` should be called if nothing happens before, in monotonic seconds."""
         moments = [asking.until for asking in self._asking]
         if self.wanted and not self._asking:
-            moments.append(self._lease_until)
+            moments.append(max((lease.until for lease in self._leases), default=now.mono))
         if self._asking and not self._is_ready(now):
             moments.append(self._meet_until)
         return min(moments, default=_NEVER)
@@ -119,7 +129,8 @@ class EventDesk:
 
     def _is_ready(self, now: Moment) -> bool:
         """Tell whether all Queues are known to send: what happens after an answer is then in a later one."""
-        return (self._told is not None and self._told <= self._met.keys()) or now.mono >= self._meet_until
+        met = self._told is not None and self._told <= self._met.keys()
+        return met or not self.wanted or now.mono >= self._meet_until
 
     def _gap(self, queue: str, reason: str, now: Moment) -> None:
         self._ring.add(queue, 1, pack([gap_row(now.wall, reason, None)]))
@@ -133,6 +144,7 @@ class EventDesk:
                 since = max(self._ring.last + question.after, self._ring.oldest - 1)
                 read = self._ring.read(since, question.queues, ANSWER_BYTES)
             self._send(asking, read, 0)
+            self._lease(asking.sender, question, now)
             return True
         if question.epoch == self.epoch:
             read = self._ring.read(question.after, question.queues, ANSWER_BYTES)
@@ -143,7 +155,14 @@ class EventDesk:
         if not read.batches and not missed and now.mono < asking.until:
             return False
         self._send(asking, read, missed)
+        self._lease(asking.sender, question, now)
         return True
+
+    def _lease(self, sender: ActorAddress, question: NextEvents, now: Moment) -> None:
+        """Count as a subscriber who asks, or is answered; a lease of 0 is a farewell."""
+        self._leases = [lease for lease in self._leases if lease.holder != sender]
+        if question.lease_seconds > 0:
+            self._leases.append(_Lease(sender, now.mono + min(question.lease_seconds, MAX_LEASE_SECONDS)))
 
     def _send(self, asking: _Asking, read: Read, missed: int) -> None:
         reply: Any = EventsFollow(asking.question.request_id, self.epoch, read.upto, self._ring.last, missed, read.batches)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Event as Flag
+from threading import Lock
 from typing import Final
 
 from callboard.actors.errors import RequestRefused, RequestTimedOut
@@ -37,6 +38,7 @@ class EventReader:
         self._stop = stop or Flag()
         self._endpoint = PrivateEndpoint(open_endpoint, self._stop)
         self._found: EventsFound | None = None
+        self._turn = Lock()
         self._queues = queues
         self._lease_seconds = lease_seconds
         self.position = position
@@ -48,24 +50,35 @@ class EventReader:
         The very first answer comes at once and is where the subscription begins. Raises what `find` raises, and
         `RequestTimedOut` when there is no Events actor for long.
         """
-        found = self._found = self._found or self._locate()
+        with self._turn:
+            self._found = self._found or self._locate()
+            reply = self._ask(self._found, wait_seconds, self._lease_seconds)
+            if reply is None:
+                self._found = None
+            else:
+                self.position = (reply.epoch, reply.upto)
+            return reply
+
+    def close(self) -> None:
+        """End the subscription, and give the endpoint back; another thread that is reading gives up."""
+        self._stop.set()
+        with self._turn:
+            if self._found is not None:
+                self._ask(self._found, 0.0, 0.0)
+                self._found = None
+            self._endpoint.close()
+
+    def _ask(self, found: EventsFound, wait_seconds: float, lease_seconds: float) -> EventsFollow | None:
         epoch, after = self.position
 
         def question(request_id: str) -> NextEvents:
-            return NextEvents(request_id, epoch, after, self._queues, wait_seconds, wait_seconds + self._lease_seconds)
+            return NextEvents(request_id, epoch, after, self._queues, wait_seconds, lease_seconds)
 
         patience = Patience(wait_seconds + ANSWER_SECONDS)
         try:
-            reply = self._endpoint.ask(found.address, Ident(found.pid, found.started), question, EventsFollow, patience)
+            return self._endpoint.ask(found.address, Ident(found.pid, found.started), question, EventsFollow, patience)
         except Unanswered:
-            self._found = None
             return None
-        self.position = (reply.epoch, reply.upto)
-        return reply
-
-    def close(self) -> None:
-        """Give the endpoint back."""
-        self._endpoint.close()
 
     def _locate(self) -> EventsFound:
         patience = Patience(FIND_SECONDS)

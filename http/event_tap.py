@@ -31,7 +31,7 @@ WAIT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 5.0
 PACE_SECONDS: Final = 0.05
 """A question and its answer cost a millisecond: what happens within this time comes together."""
-LINGER_SECONDS: Final = 2.0
+LINGER_SECONDS: Final = 3.0
 """A client that comes back soon finds the thread still there."""
 PAUSE_SECONDS: Final = 0.2
 BEGIN_SECONDS: Final = 10.0

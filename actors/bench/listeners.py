@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -19,6 +20,8 @@ EXPECTED: Final = ("enqueued", "started", "completed")
 """What happens to each task."""
 MISSING: Final = ("gap", "dropped")
 SILENCE_SECONDS: Final = 20.0
+LINGER_SECONDS: Final = 4.0
+"""The server goes on following for a moment when they have gone, which must not weigh on what is measured next."""
 _PIECE: Final = 1 << 18
 
 
@@ -53,6 +56,7 @@ def listening(host: str, port: int, queue: str) -> Iterator[Listeners]:
             if not process.stdout.readline():
                 raise BenchFailed("a subscriber could not subscribe")
         yield Listeners(processes)
+    time.sleep(LINGER_SECONDS)
 
 
 def main() -> None:

@@ -34,9 +34,7 @@ def add_to(app: typer.Typer) -> None:
 def events(
     *,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="Only of this queue; may be repeated.")] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C, or end after what is known already.")
-    ] = True,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="End after what the server knows already.")] = False,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Begin after this event.", show_default=False)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many.", show_default=False)] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -50,10 +48,10 @@ def events(
 
     with (
         LocalClient(data_dir) as client,
-        client.subscribe(queue or (), last_id=after, recent=0 if follow else RECENT) as subscription,
+        client.subscribe(queue or (), last_id=after, recent=RECENT if no_follow else 0) as subscription,
     ):
         show = _print_json if as_json else _printer()
-        for number, event in enumerate(subscription if follow else subscription.known(), 1):
+        for number, event in enumerate(subscription.known() if no_follow else subscription, 1):
             show(event)
             if number == limit:
                 return

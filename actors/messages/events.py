@@ -95,8 +95,8 @@ class EventsFound:
 class NextEvents:
     """Ask the Events actor what has happened since; answered when there is something, or after `wait_seconds`.
 
-    epoch: "" to begin now (`after` 0) or at most so many events ago (`after` -n). lease_seconds: how long after this
-    question its sender still counts as a subscriber: as long as there is one, Queues send their events.
+    epoch: "" to begin now (`after` 0) or at most so many events ago (`after` -n). lease_seconds: how long after the
+    answer its sender still counts as a subscriber: as long as there is one, Queues send their events. 0 is a farewell.
     """
 
     request_id: str

@@ -66,7 +66,7 @@ def test_speed_is_measured_beside_its_limits(tmp_path: Path) -> None:
     for figure in (*shown["speed"].values(), *shown["cpu"].values()):
         assert len(figure["rounds"]) == TINY.rounds
         assert 0 < figure["low"] <= figure["median"] <= figure["high"]
-    assert_ratios(shown["ratios"], {"end_to_end", "single", "single_completed", "end_to_end_large", "drain"})
+    assert_ratios(shown["ratios"], {"end_to_end", "watched", "single", "single_completed", "end_to_end_large", "drain"})
     assert shown["ratios"]["end_to_end"]["target"] == 0.5
     assert shown["ratios"]["single"]["target"] == 0.25
     assert set(shown["latency"]) == {"accepted", "started", "finished"}

@@ -31,9 +31,11 @@ class Scene:
     def now(self) -> Moment:
         return Moment(WALL, self.mono)
 
-    def ask(self, epoch: str, after: int, *queues: str, who: Any = ME, wait: float = 2.0) -> list[Send]:
+    def ask(
+        self, epoch: str, after: int, *queues: str, who: Any = ME, wait: float = 2.0, lease: float = LEASE
+    ) -> list[Send]:
         self.asked += 1
-        self.desk.asked(NextEvents(f"r{self.asked}", epoch, after, queues, wait, LEASE), who, self.now)
+        self.desk.asked(NextEvents(f"r{self.asked}", epoch, after, queues, wait, lease), who, self.now)
         return self.take()
 
     def happen(self, queue: str, number: int, count: int = 1, incarnation: int = 1) -> list[Send]:
@@ -163,11 +165,20 @@ def test_an_owner_that_was_replaced_is_not_heard(scene: Scene) -> None:
 def test_when_nobody_asks_any_more_the_queues_are_told_to_stop(scene: Scene) -> None:
     scene.ask("e", 3, wait=1)
     assert scene.wait(1) != []
-    assert scene.desk.next_look(scene.now) == pytest.approx(scene.mono + LEASE - 1)
-    assert scene.wait(LEASE - 1.5) == []
+    assert scene.desk.next_look(scene.now) == pytest.approx(scene.mono + LEASE)
+    assert scene.wait(LEASE - 0.5) == []
     assert scene.wait(0.5) == [Send(REGISTRY, WantEvents(wanted=False))]
     assert scene.desk.next_look(scene.now) == float("inf")
     assert scene.wait(100) == []
+
+
+def test_the_last_to_say_farewell_makes_the_queues_stop_at_once(scene: Scene) -> None:
+    scene.ask("e", 2, who=OTHER)
+    assert follows(scene.ask("e", 3, wait=0, lease=0)).upto == 3
+    sent = scene.ask("e", 3, who=OTHER, wait=0, lease=0)
+    assert sent == [Send(OTHER, follows(sent, OTHER)), Send(REGISTRY, WantEvents(wanted=False))]
+    # Who says it twice wakes nobody.
+    assert [action.to for action in scene.ask("e", 3, wait=0, lease=0)] == [ME]
 
 
 def test_what_happened_while_nobody_asked_is_a_gap_for_all(scene: Scene) -> None:
