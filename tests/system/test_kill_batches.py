@@ -29,8 +29,8 @@ worker = "{PATH}"
 concurrency = 1
 backoff = {{ strategy = "fixed", base = "50ms" }}
 """
-MIDDLE = 100
-AT_LEAST = 120
+MIDDLE = 20
+AT_LEAST = 24
 TRIES = 100
 
 VICTIMS: dict[str, tuple[Callable[[Server], Ident], str]] = {
