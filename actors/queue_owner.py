@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from callboard.actors.admission import Arrivals, admit
-from callboard.actors.crew import Moment, care_for
+from callboard.actors.crew import Moment
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
 from callboard.actors.foreman import Foreman, Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
@@ -153,7 +153,7 @@ class QueueOwner(Foreman):
 
     def next_look(self, now: Moment) -> float:
         """Return the monotonic time at which `turn` should be called if nothing happens before."""
-        moments = [care_for(slot, now.mono)[1] for slot in self.crew.busy()]
+        moments = [self.next_care(slot, now) for slot in self.crew.busy()]
         if self.trouble:
             moments.append(self._store_retry)
         else:
@@ -179,7 +179,7 @@ class QueueOwner(Foreman):
 
         A store that has failed is tried again even for nothing: nobody else would find out that it is well.
         """
-        may_launch = self._free() > 0 and self.window.peek() is not None
+        may_launch = self._free() > 0 and self._launcher.has_work()
         return may_launch or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
 
     def _free(self) -> int:

@@ -69,7 +69,6 @@ class RetentionSettings(Section):
 
 NOT_YET: Final[dict[str, Any]] = {
     "command": (),
-    "slots": 1,
     "delivery": Delivery.AT_LEAST_ONCE,
     "aging": None,
 }

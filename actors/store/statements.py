@@ -135,6 +135,22 @@ UPDATE_TASK = prepare(
     ),
 )
 
+_old, _new = ('"charged":true,"suspect":true', '"suspect":true'), ('"charged":false,"suspect":false', '"suspect":false')
+# As text: within a string of JSON no quotation mark stands without a backslash, so only a field can look like this.
+ACQUIT, CONVICT = (
+    prepare(
+        update(tasks)
+        .where(tasks.c.id == bindparam("id"))
+        .values(errors=func.replace(tasks.c.errors, literal(old), literal(new)), **more)
+    )
+    for old, new, more in zip(
+        _old,
+        _new,
+        ({"failures": tasks.c.failures - literal_column("1"), "interruptions": literal_column("0")}, {}),
+        strict=True,
+    )
+)
+
 _hand_out = sqlite.insert(hand_outs).values({column.name: bindparam(column.name) for column in hand_outs.c})
 PUT_HAND_OUT = prepare(
     _hand_out.on_conflict_do_update(
