@@ -56,6 +56,8 @@ class Foreman:
         """
         slot = self.crew.slots.get(worker)
         if slot is not None and slot.shared:
+            if spent and not slot.spent:
+                log.info("worker %s of queue %s is replaced as soon as its other tasks have ended", worker, self.queue)
             rung(slot, now.mono, spent=spent)
             return True
         if slot is None or slot.batch is None or slot.batch.number != number:
@@ -143,7 +145,7 @@ class Foreman:
                 batch.asked[key] = now.mono
                 self.outbox.append(Send(slot.address, stop_task(slot, key)))
         if needs.condemn and not slot.retiring:
-            log.warning("worker %s of queue %s is replaced as soon as its other tasks have ended", slot.name, self.queue)
+            log.info("worker %s of queue %s is replaced as soon as its other tasks have ended", slot.name, self.queue)
             slot.retiring = True
         if needs.kill:
             self.outcomes.take_back(slot)

@@ -222,6 +222,7 @@ class QueueOwner(Foreman):
             hand_outs=facts.hand_outs + [launch.row() for launch in launches],
             hand_outs_ended=facts.hand_outs_ended,
             keys=arrivals.keys if arrivals is not None else [],
+            rulings=facts.rulings,
         )
 
     def _undo(self, arrivals: Arrivals | None, launches: list[Launch]) -> None:
