@@ -10,7 +10,7 @@ from callboard.actors.crew import Moment, Slot
 from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
 from callboard.actors.launching import Launcher
-from callboard.actors.messages import Run, StartQueue, Submission, Verdict
+from callboard.actors.messages import Run, StartQueue, StartWorker, StopTask, Submission, Verdict
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
@@ -50,7 +50,7 @@ class Stage:
         self._boot_id = "boot"
         settings = settings or QueueSettings(worker="tests:work", concurrency=2)
         self.store.put_queue(queue, settings.model_dump_json(), "", self.wall)
-        self.workers: dict[str, PlayedWorker] = {}
+        self.workers: dict[str, Any] = {}
         self.breakage_at_start = Breakage.NONE
         self._opened: list[QueueStore] = []
         self.own()
@@ -124,16 +124,20 @@ class Stage:
 
     # ------------------------------------------------------------ workers
 
-    def hire(self) -> list[PlayedWorker]:
+    def hire(self) -> list[Any]:
         """Start and bring up the workers that are missing."""
         came = []
         for name in self.hiring.due(self.now):
-            worker = PlayedWorker(self.hiring.hire(name, 4711))
+            worker = self.play(self.hiring.hire(name, 4711))
             self.workers[name] = worker
             self.hiring.ready(name, name)
             came.append(worker)
         self.perform()
         return came
+
+    def play(self, start: StartWorker) -> Any:
+        """Return what plays a worker."""
+        return PlayedWorker(start)
 
     def staff(self) -> None:
         """Bring up workers until none is missing, and give them work."""
@@ -154,7 +158,7 @@ class Stage:
         """Deliver a worker's bell."""
         assert worker.bell is not None
         report, worker.bell = worker.bell, None
-        self.owner.reported(report.worker, report.number, self.now)
+        self.owner.reported(report.worker, report.number, self.now, spent=report.spent)
         self.turn()
 
     def do_all(self, worker: PlayedWorker) -> None:
@@ -204,8 +208,9 @@ class Stage:
         for action in outbox:
             if isinstance(action, Kill):
                 self.killed.append(action.worker)
-            elif isinstance(action.message, Run):
-                self.sent.append(action.message)
+            elif isinstance(action.message, Run | StopTask):
+                if isinstance(action.message, Run):
+                    self.sent.append(action.message)
                 if (worker := self.workers.get(action.to)) is not None:
                     worker.get(action.message)
             else:
