@@ -131,12 +131,12 @@ class Foreman:
             self.doom(slot, Doom.INTERRUPT)
 
     def _look_after_many(self, slot: Slot, now: Moment) -> None:
-        needs = needs_of(slot, now.mono)
+        needs, batch = needs_of(slot, now.mono), slot.batch
+        assert isinstance(batch, SharedBatch)
         if needs.take_back:
+            batch.all_taken_back()
             self.outcomes.take_back(slot)
             self.outcomes.sweep(slot, now)
-        batch = slot.batch
-        assert isinstance(batch, SharedBatch)
         for key in needs.overdue:
             if key in batch.flights:
                 slot.fates[key] = Doom.TIMEOUT

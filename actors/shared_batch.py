@@ -58,6 +58,11 @@ class SharedBatch(Batch):
             del self.parts[number]
             self.over.append(number)
 
+    def all_taken_back(self) -> None:
+        """Take note that no token is left: what has not begun by now is just about to, or never will."""
+        for part in self.parts.values():
+            part.taken_back = True
+
     def number_of(self, key: int) -> int:
         """Return the hand-out of a task."""
         return number_of(key)
