@@ -68,7 +68,7 @@ class Hiring:
     def hire(self, name: str, pid: int) -> StartWorker:
         """Make the files of a worker whose process has just been forked, and its first message."""
         slots = self._owner.settings.slots
-        alone = len(self._staff()) >= self._wanted()
+        alone = slots > 1 and len(self._staff()) >= self._wanted()
         tokens, journal = self._folder.create(name, shared=slots > 1)
         capacity = 1 if alone else slots
         self._owner.hired(Slot(name, pid, tokens, journal, shared=slots > 1, capacity=capacity, alone=alone))
