@@ -146,7 +146,7 @@ class Stage:
         self.turn()
 
     @property
-    def worker(self) -> PlayedWorker:
+    def worker(self) -> Any:
         """The only worker."""
         (worker,) = self.workers.values()
         return worker

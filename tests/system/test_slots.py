@@ -96,15 +96,21 @@ def test_1000_run_in_five_rounds_in_less_than_60_mb(
     more = {"type": type_} if type_ else {}
     tasks = [task("io", ledger.context(until=str(end)), **more) for end in ends for _ in range(200)]
     ids = [submitted.id for submitted in client.enqueue_many(tasks)]
+    pids = set()
     for number, end in enumerate(ends):
-        mine = set(ids[number * 200 : (number + 1) * 200])
-        eventually(lambda mine=mine: {run.task for run in ledger.running()} == mine, within=30)
+        _wait_for_exactly(ledger, set(ids[number * 200 : (number + 1) * 200]))
         (worker,) = server.queue("io")["workers"]
+        pids.add(worker["pid"])
         assert (worker["running"], server.queue("io")["running"]) == (200, 200)
         assert psutil.Process(worker["pid"]).memory_full_info().pss < 60 * MEGABYTE
         end.touch()
     assert untouched([client.wait(task_id) for task_id in ids])
-    assert {run.pid for run in ledger.runs()} == {worker["pid"]}
+    assert {run.pid for run in ledger.runs()} == pids
+    assert len(pids) == 1
+
+
+def _wait_for_exactly(ledger: Ledger, ids: set[str]) -> None:
+    eventually(lambda: {run.task for run in ledger.running()} == ids, within=30)
 
 
 def test_there_are_as_many_processes_as_the_slots_ask_for_and_no_more_tasks_than_may(
