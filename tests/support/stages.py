@@ -166,7 +166,7 @@ class Stage:
         worker.do_all(self.wall)
         self.ring(worker)
 
-    def begin(self, *tasks: NewTask) -> PlayedWorker:
+    def begin(self, *tasks: NewTask) -> Any:
         """Submit tasks and let the only worker begin the first."""
         self.submit(*tasks)
         self.worker.take()
