@@ -58,7 +58,9 @@ class Slots:
         self._threads = Threads()
         self._running: dict[int, Attempt] = {}
         self._ends = b""
-        self.bell, self._clapper = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.bell, self._clapper = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(self._clapper, False)
         self.spent = False
         """Whether this process is to be replaced: for want of memory, or because a thread does not stop."""
         self._loop = asyncio.new_event_loop()

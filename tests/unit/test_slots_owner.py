@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.cli.tree import _doing
+from callboard.actors.describing import describe
+from callboard.actors.showing import worker_shown
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import new_task
 from tests.support.played_slots import PlayedSlots
@@ -95,3 +98,17 @@ def test_the_only_one_that_ran_in_a_process_that_died_is_to_blame(stage: SlotsSt
     stage.turn()
     ended = stage.task(task.id)
     assert (ended.state, [(e["charged"], e.get("suspect")) for e in ended.errors]) == ("dead", [(True, None)])
+
+
+def test_the_queue_is_described_with_what_runs_in_each_worker(stage: SlotsStage) -> None:
+    stage.submit(*(new_task() for _ in range(7)))
+    for worker in stage.workers.values():
+        stage.begin_all(worker)
+    stage.wait(6)
+    stage.turn()
+    status = describe(stage.owner, stage.hiring, stage.now, 1)
+    assert sorted(worker.running for worker in status.workers) == [2, 2, 3]
+    assert status.running == 7
+    assert status.utilisation == pytest.approx(0.7)  # 7 of 10, since the queue was opened
+    lines = [_doing(worker_shown(worker, "mail")) for worker in status.workers]
+    assert sorted(line.partition(" for ")[2] for line in lines) == ["6s and 1 more", "6s and 1 more", "6s and 2 more"]
