@@ -39,7 +39,7 @@ class Mark(IntEnum):
     """The payload is the result as JSON text."""
     FAILED = 3
     """The payload is a JSON object: kind, message, traceback, discard."""
-    CANCELLED = 4
+    CANCELLED = 6
     """It was stopped because its cancellation was asked for; only where a worker can stop one task alone."""
 
 

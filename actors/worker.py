@@ -93,12 +93,12 @@ class WorkerActor(CallboardActor):
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
         """Run the batch's tasks as long as there are tokens for them."""
-        if message.number <= self._last_batch:
-            return  # delivered twice: the tokens that are there belong to another batch
-        self._last_batch = message.number
         if self._slots is not None:
             self._slots.run(message.number, message.tasks)
             return
+        if message.number <= self._last_batch:
+            return  # delivered twice: the tokens that are there belong to another batch
+        self._last_batch = message.number
         try:
             self._run_all(message.number, message.tasks)
         except BaseException as error:  # noqa: BLE001 - see there
