@@ -3,6 +3,7 @@
 Plain data and pure decisions; processes and files are the Queue actor's and the owner's business.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from thespian.actors import ActorAddress
 
 from callboard.actors.hand_out import JournalReader, Tokens
+from callboard.actors.shared_tokens import MAX_OFFERED, SharedTokens
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.task import TaskState
 
@@ -89,6 +91,27 @@ class Batch:
         """Return the batch as the store keeps it."""
         return HandOut(self.number, worker, tuple(self.ids))
 
+    def blank(self, keys: Iterable[int], worker: str) -> list[HandOut]:
+        """Strike out what was taken back; return the hand-outs that are left, as they are to be stored."""
+        for index in keys:
+            self.ids[index] = ""
+        return [self.row(worker)]
+
+    def landed(self, key: int) -> None:
+        """Take note that a task is in flight no more."""
+
+    def number_of(self, _key: int) -> int:
+        """Return the hand-out of a task."""
+        return self.number
+
+    def sent_at(self, _key: int) -> float:
+        """Return when a task was handed out."""
+        return self.sent
+
+    def take_over(self) -> list[int]:
+        """Return the hand-outs that are over when the batch is."""
+        return [self.number]
+
     @property
     def all_ended(self) -> bool:
         """Whether the journal tells the end of every task.
@@ -112,7 +135,7 @@ class Slot:
 
     name: str
     pid: int
-    tokens: Tokens
+    tokens: Tokens | SharedTokens
     journal: JournalReader
     state: SlotState = SlotState.STARTING
     address: ActorAddress | None = None
@@ -124,6 +147,32 @@ class Slot:
     retiring: bool = False
     """To be stopped as soon as it has nothing to do (scale-down)."""
     busy_since: float = 0.0
+    shared: bool = False
+    """It runs many tasks at once, and its batch is a `SharedBatch`."""
+    capacity: int = 1
+    alone: bool = False
+    """It is there for tasks that must have a process to themselves."""
+    spent: bool = False
+    """It has asked to be replaced as soon as nothing runs there that could end."""
+
+    @property
+    def room(self) -> int:
+        """How many tasks (of one that runs one at a time: batches) it may be given now."""
+        if self.retiring or self.state not in {SlotState.IDLE, SlotState.BUSY}:
+            return 0
+        if not self.shared:
+            return int(self.state is SlotState.IDLE)
+        if self.batch is None:
+            return min(self.capacity, MAX_OFFERED)
+        waiting = sum(flight.begun_at is None for flight in self.batch.flights.values())
+        return 0 if self.batch.taken_back else min(self.capacity - len(self.batch.flights), MAX_OFFERED - waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """How much of the concurrency it takes."""
+        if self.batch is None or not self.batch.flights:
+            return 0
+        return len(self.batch.flights) if self.shared else 1
 
 
 class Care(StrEnum):
@@ -172,19 +221,23 @@ class Crew:
     """task id → (worker's name, index in its batch)"""
 
     def idle(self) -> list[Slot]:
-        """Return the workers that may be given a batch."""
+        """Return the workers that have nothing to do and may be given a batch."""
         return [slot for slot in self.slots.values() if slot.state is SlotState.IDLE and not slot.retiring]
+
+    def room(self) -> int:
+        """Return how much may be given to workers now."""
+        return sum(slot.room for slot in self.slots.values())
 
     def busy(self) -> list[Slot]:
         """Return the workers that have a batch."""
         return [slot for slot in self.slots.values() if slot.batch is not None]
 
     def running(self) -> int:
-        """Return how many tasks are being run (one a busy worker)."""
-        return sum(1 for slot in self.slots.values() if slot.batch is not None and slot.batch.flights)
+        """Return how many tasks are being run (one a busy worker, or all that a shared one has)."""
+        return sum(slot.in_flight for slot in self.slots.values())
 
     def launch(self, slot: Slot, number: int, tasks: list[ReadyTask], now: float) -> Batch:
-        """Note that this worker has this batch."""
+        """Note that this worker, which runs one task at a time, has this batch."""
         flights = {index: Flight(task, task.state, task.attempt) for index, task in enumerate(tasks)}
         batch = Batch(number, now, [task.id for task in tasks], flights, now)
         slot.batch, slot.state, slot.busy_since = batch, SlotState.BUSY, now
@@ -195,7 +248,8 @@ class Crew:
     def land(self, slot: Slot, index: int) -> Flight | None:
         """Note that this task has left its worker; None when it had before."""
         flight = slot.batch.flights.pop(index, None) if slot.batch is not None else None
-        if flight is not None:
+        if slot.batch is not None and flight is not None:
+            slot.batch.landed(index)
             del self.places[flight.task.id]
         return flight
 

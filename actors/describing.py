@@ -14,7 +14,7 @@ def describe(owner: QueueOwner, hiring: Hiring, now: Moment, pid: int) -> QueueS
     state = "degraded" if why else "paused" if owner.paused else "draining" if owner.draining else "running"
     oldest = owner.store.oldest_ready()
     busy = owner.rates.per_second("busy", now.mono)
-    busy += sum(now.mono - slot.busy_since for slot in owner.crew.busy()) / 60
+    busy += sum((now.mono - slot.busy_since) * max(slot.in_flight, 1) for slot in owner.crew.busy()) / 60
     concurrency = owner.settings.concurrency
     return QueueStatus(
         name=owner.queue,
@@ -48,6 +48,7 @@ def _worker(slot: Slot, now: Moment) -> WorkerStatus:
         task_age_ms=age,
         memory=_memory(slot.pid),
         tasks_done=slot.tasks_done,
+        running=sum(flight.begun_at is not None for flight in slot.batch.flights.values()) if slot.batch else 0,
     )
 
 

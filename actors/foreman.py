@@ -11,6 +11,7 @@ from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, car
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.rates import Rates
 from callboard.actors.run_times import RunTimes
+from callboard.actors.shared_batch import SharedBatch, needs_of, rung, stop_task
 from callboard.actors.window import Window
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,17 @@ class Foreman:
         """Take note of a worker that is being started."""
         self.crew.slots[slot.name] = slot
 
-    def reported(self, worker: str, number: int, now: Moment) -> bool:
-        """Handle a worker's bell: its batch has no tokens left and it waits for the next. False: that was seen before."""
+    def reported(self, worker: str, number: int, now: Moment, *, spent: bool = False) -> bool:
+        """Handle a worker's bell: its batch has no tokens left and it waits for the next. False: that was seen before.
+
+        One with many tasks rings when some have ended, or when it has found fewer tokens than it was told of.
+        """
         slot = self.crew.slots.get(worker)
+        if slot is not None and slot.shared:
+            if spent and not slot.spent:
+                log.info("worker %s of queue %s is replaced as soon as its other tasks have ended", worker, self.queue)
+            rung(slot, now.mono, spent=spent)
+            return True
         if slot is None or slot.batch is None or slot.batch.number != number:
             return False
         self.outcomes.sweep(slot, now)
@@ -58,10 +67,15 @@ class Foreman:
         return True
 
     def _batch_over(self, slot: Slot, now: Moment) -> None:
-        self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+        self._count_busy(slot, now)
         self.outcomes.reported(slot)
         if slot.state is SlotState.BUSY:
             slot.state = SlotState.IDLE
+
+    def _count_busy(self, slot: Slot, now: Moment) -> None:
+        busy = slot.in_flight if slot.shared else 1
+        self.rates.add("busy", busy * (now.mono - slot.busy_since), now.mono)
+        slot.busy_since = now.mono
 
     def gone(self, worker: str, exit_name: str | int | None, trace: str | None, now: Moment) -> Slot | None:
         """Handle the death of a worker: it has written all it ever will."""
@@ -69,27 +83,35 @@ class Foreman:
         if slot is None:
             return None
         if slot.batch is not None:
-            self.rates.add("busy", now.mono - slot.busy_since, now.mono)
+            self._count_busy(slot, now)
         self.outcomes.take_back(slot)
         self.outcomes.died(slot, now, exit_name, trace)
         del self.crew.slots[worker]
         return slot
 
     def doom(self, slot: Slot, doom: Doom, index: int | None = None) -> None:
-        """Have a worker killed; what becomes of its running task follows from `doom`."""
+        """Have a worker killed; what becomes of its running task follows from `doom`.
+
+        Where it runs others too, that one task is stopped, in the turn that follows.
+        """
         if index is not None:
             slot.fates[index] = doom
-        if slot.state is SlotState.DYING:
+        if slot.state is SlotState.DYING or (slot.shared and index is not None):
             return
         slot.state, slot.doom = SlotState.DYING, doom
         self.outbox.append(Kill(slot.name))
 
     def look_after(self, slot: Slot, now: Moment) -> None:
         """Read what a busy worker has done, and do what it needs."""
+        if slot.shared:
+            self._count_busy(slot, now)
         self.outcomes.sweep(slot, now)
         if slot.batch is not None and slot.batch.all_ended:
             # It rings in a moment; the turn that saw this can give it its next batch without waiting for that.
             self._batch_over(slot, now)
+            return
+        if slot.shared:
+            self._look_after_many(slot, now)
             return
         care, _ = care_for(slot, now.mono)
         if care is Care.TAKE_BACK:
@@ -107,6 +129,31 @@ class Foreman:
             log.warning("worker %s of queue %s does not answer: it is replaced", slot.name, self.queue)
             self.outcomes.take_back(slot)
             self.doom(slot, Doom.INTERRUPT)
+
+    def _look_after_many(self, slot: Slot, now: Moment) -> None:
+        needs, batch = needs_of(slot, now.mono), slot.batch
+        assert isinstance(batch, SharedBatch)
+        if needs.take_back:
+            batch.all_taken_back()
+            self.outcomes.take_back(slot)
+            self.outcomes.sweep(slot, now)
+        for key in needs.overdue:
+            if key in batch.flights:
+                slot.fates[key] = Doom.TIMEOUT
+        for key in needs.stop:
+            if key in batch.flights:
+                batch.asked[key] = now.mono
+                self.outbox.append(Send(slot.address, stop_task(slot, key)))
+        if needs.condemn and not slot.retiring:
+            log.info("worker %s of queue %s is replaced as soon as its other tasks have ended", slot.name, self.queue)
+            slot.retiring = True
+        if needs.kill:
+            self.outcomes.take_back(slot)
+            self.doom(slot, Doom.INTERRUPT)
+
+    def next_care(self, slot: Slot, now: Moment) -> float:
+        """Return when to look after a busy worker if it doesn't ring before, in monotonic seconds."""
+        return needs_of(slot, now.mono).look_again if slot.shared else care_for(slot, now.mono)[1]
 
     def release_all(self, slots: Iterable[Slot], now: Moment) -> None:
         """Take back from these workers what they have not begun."""

@@ -39,6 +39,8 @@ class Mark(IntEnum):
     """The payload is the result as JSON text."""
     FAILED = 3
     """The payload is a JSON object: kind, message, traceback, discard."""
+    CANCELLED = 6
+    """It was stopped because its cancellation was asked for; only where a worker can stop one task alone."""
 
 
 class Record(NamedTuple):
@@ -136,6 +138,11 @@ class JournalReader:
         head = _head(boot_id, incarnation)
         os.pwrite(self._fd, head, 0)
         self._start = self._offset = len(head)
+
+    @property
+    def size(self) -> int:
+        """How much has been read since the file began anew, in bytes."""
+        return self._offset - self._start
 
     def begin_anew(self) -> None:
         """Drop what has been read and stored, if it has grown large; only while the worker has no batch."""

@@ -21,6 +21,7 @@ from callboard.actors.errors import CallboardError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = "__callboard_task__"
+_ASYNC = "__callboard_async__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +127,15 @@ def _calling(function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
         return lambda ctx: function(ctx.context)
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL}]
     if len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in positional):
-        return lambda ctx: function(ctx.context, ctx)
-    return lambda ctx: function(ctx.context)
+        return _marked(lambda ctx: function(ctx.context, ctx), function)
+    return _marked(lambda ctx: function(ctx.context), function)
+
+
+def _marked(handler: Callable[[TaskContext], Any], function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
+    setattr(handler, _ASYNC, inspect.iscoroutinefunction(function))
+    return handler
+
+
+def is_async(handler: Callable[[TaskContext], Any]) -> bool:
+    """Tell whether what `load_handler` has returned is known to run on a loop; if not, it may still return an awaitable."""
+    return getattr(handler, _ASYNC, False) or inspect.iscoroutinefunction(handler)

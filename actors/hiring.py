@@ -14,6 +14,8 @@ from callboard.conf.settings import QueueSettings
 
 AT_ONCE = 4
 """A fork takes some ten milliseconds; between these few the queue looks at its messages."""
+ALONE_AT_ONCE = 4
+"""So many suspects of a crash are run at the same time, each in a process of its own beside the usual ones."""
 _WAITS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next try, by how many starts have failed in a row."""
 _REPLACED_WHEN_CHANGED = ("worker", "types", "strict", "max_memory", "slots", "command")
@@ -44,9 +46,12 @@ class Hiring:
     def due(self, now: Moment) -> list[str]:
         """Name the workers that are to be started now; those that are too many are let go. Called after each turn."""
         self._clear_away()
-        missing = self._wanted() - len(self._staff())
-        if missing < 0:
-            self._let_go(-missing)
+        missing = 0
+        for alone in (False, True):
+            lacking = self._wanted(alone=alone) - len(self._staff(alone=alone))
+            if lacking < 0:
+                self._let_go(-lacking, alone=alone)
+            missing += max(lacking, 0)
         if missing <= 0 or now.mono < self._not_before:
             return []
         first = self._made + 1
@@ -56,14 +61,17 @@ class Hiring:
 
     def next_look(self, now: Moment) -> float:
         """Return when `due` may name somebody, in monotonic seconds."""
-        if self._wanted() <= len(self._staff()):
+        if all(self._wanted(alone=alone) <= len(self._staff(alone=alone)) for alone in (False, True)):
             return float("inf")
         return max(now.mono, self._not_before)
 
     def hire(self, name: str, pid: int) -> StartWorker:
         """Make the files of a worker whose process has just been forked, and its first message."""
-        tokens, journal = self._folder.create(name)
-        self._owner.hired(Slot(name, pid, tokens, journal))
+        slots = self._owner.settings.slots
+        alone = slots > 1 and len(self._staff()) >= self._wanted()
+        tokens, journal = self._folder.create(name, shared=slots > 1)
+        capacity = 1 if alone else slots
+        self._owner.hired(Slot(name, pid, tokens, journal, shared=slots > 1, capacity=capacity, alone=alone))
         files, start, owner = self._folder.files(name), self._start, self._owner
         return StartWorker(
             worker=name,
@@ -125,24 +133,30 @@ class Hiring:
                 files.remove()
             self._read = []
 
-    def _wanted(self) -> int:
+    def _wanted(self, *, alone: bool = False) -> int:
+        """Return how many workers there should be; `alone`: for tasks that must have a process to themselves."""
         owner = self._owner
         if owner.stopping or not owner.settings.handlers:
             return 0
+        if alone:
+            if owner.settings.slots == 1:
+                return 0
+            waiting = owner.window.alone + sum(slot.alone and slot.batch is not None for slot in owner.crew.slots.values())
+            return min(waiting, owner.settings.concurrency, ALONE_AT_ONCE)
         return -(-owner.settings.concurrency // owner.settings.slots)
 
-    def _staff(self) -> list[Slot]:
+    def _staff(self, *, alone: bool = False) -> list[Slot]:
         """Return the workers that count; those without a future are let go when they have nothing to do."""
         staff = []
         for slot in list(self._owner.crew.slots.values()):
             if slot.retiring and slot.state in {SlotState.IDLE, SlotState.STARTING} and not self._owner.stopping:
                 self._owner.doom(slot, Doom.INTERRUPT)
-            elif not slot.retiring and slot.state is not SlotState.DYING:
+            elif not slot.retiring and slot.state is not SlotState.DYING and slot.alone is alone:
                 staff.append(slot)
         return staff
 
-    def _let_go(self, count: int) -> None:
-        staff = sorted(self._staff(), key=lambda slot: slot.state is SlotState.BUSY)
+    def _let_go(self, count: int, *, alone: bool) -> None:
+        staff = sorted(self._staff(alone=alone), key=lambda slot: slot.state is SlotState.BUSY)
         for slot in staff[:count]:
             slot.retiring = True
         self._staff()

@@ -1,13 +1,15 @@
 """Handing out: which tasks go to which worker in one batch, what the store must know of it, and how to undo it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from callboard.actors.crew import Crew, Flight, Slot, SlotState
-from callboard.actors.hand_out import MAX_BATCH
+from callboard.actors.hand_out import MAX_BATCH, Tokens
 from callboard.actors.lifecycle import begin
 from callboard.actors.messages import Run, RunTask
 from callboard.actors.run_times import BATCH_BYTES, BATCH_MICROSECONDS, RunTimes
+from callboard.actors.shared_batch import join, leave
 from callboard.actors.store import HandOut, Insert, ReadyTask, TaskUpdate
 from callboard.actors.task import CLAIMED, TaskState
 from callboard.actors.window import Window
@@ -24,17 +26,24 @@ class Launch:
     slot: Slot
     number: int
     tasks: list[ReadyTask]
+    keys: Sequence[int]
+    """What names each task in its worker's batch and in the FIFO."""
 
     @property
-    def flights(self) -> dict[int, Flight]:
-        """The tasks in flight, by index."""
+    def flights(self) -> list[Flight]:
+        """The tasks in flight, in order."""
         assert self.slot.batch is not None
-        return self.slot.batch.flights
+        flights = self.slot.batch.flights
+        return [flights[key] for key in self.keys]
+
+    @property
+    def alone(self) -> bool:
+        """Whether all of it begins at once, as far as can be known."""
+        return self.slot.shared or len(self.tasks) == 1
 
     def row(self) -> HandOut:
         """Return the batch as the store keeps it."""
-        assert self.slot.batch is not None
-        return self.slot.batch.row(self.slot.name)
+        return HandOut(self.number, self.slot.name, tuple([task.id for task in self.tasks]))
 
 
 class Launcher:
@@ -47,8 +56,15 @@ class Launcher:
         self._last_number = last_number
 
     def free(self, concurrency: int) -> int:
-        """Return how many workers may be given a batch now."""
-        return min(len(self._crew.idle()), concurrency - self._crew.running())
+        """Return how many workers may be given a batch now, or tasks where a worker runs many."""
+        return min(self._crew.room(), concurrency - self._crew.running())
+
+    def has_work(self) -> bool:
+        """Tell whether there is a task that may be handed out, given that somebody is free."""
+        window = self._window
+        if window.peek_alone() is not None and any(not slot.shared or slot.alone for slot in self._crew.idle()):
+            return True
+        return window.peek() is not None and any(slot.room and not slot.alone for slot in self._crew.slots.values())
 
     def next_number(self) -> int:
         """Take the number of the next hand-out."""
@@ -58,29 +74,75 @@ class Launcher:
     def choose(self, free: int, wall: int, mono: float) -> list[Launch]:
         """Choose batches for at most so many idle workers: about 20 ms of work each, shared out evenly.
 
-        What one worker has done before a second has got its message goes to one.
+        What one worker has done before a second has got its message goes to one. Where workers run many tasks at once,
+        each gets as many as it has room for, and at most so many tasks are chosen.
         """
         launches: list[Launch] = []
-        for slot in self._crew.idle()[: max(free, 0)]:
+        if self._window.peek_alone() is not None:
+            self._choose_alone(launches, free, mono)
+        idle = [slot for slot in self._crew.idle() if not slot.shared]
+        for slot in idle[: max(free - len(launches), 0)]:
             head = self._window.peek()
             if head is None:
                 break
             waiting = len(self._window)
             worth = math.ceil(waiting * self._run_times.mean(head) / WORTH_A_MESSAGE_MICROSECONDS)
             tasks = self._batch(math.ceil(waiting / max(min(free - len(launches), worth), 1)), wall)
-            self._last_number += 1
-            launches.append(Launch(slot, self._last_number, tasks))
-            self._crew.launch(slot, self._last_number, tasks, mono)
+            self._launch(launches, slot, tasks, mono)
+        shared = [slot for slot in self._crew.slots.values() if slot.shared and not slot.alone and slot.room]
+        if shared:
+            self._share_out(launches, shared, free - len(launches), mono)
         return launches
+
+    def _choose_alone(self, launches: list[Launch], free: int, mono: float) -> None:
+        """Give each task that must run alone a process that runs nothing else."""
+        for slot in self._crew.idle():
+            task = self._window.peek_alone()
+            if task is None or len(launches) >= free:
+                return
+            if slot.alone or not slot.shared:
+                self._window.take_alone(task)
+                self._launch(launches, slot, [task], mono)
+
+    def _share_out(self, launches: list[Launch], slots: list[Slot], free: int, mono: float) -> None:
+        """Give each worker about as many tasks; all of them begin at once."""
+        for position, slot in enumerate(slots):
+            share = math.ceil(min(free, len(self._window)) / (len(slots) - position))
+            while (most := min(share, slot.room, MAX_BATCH)) > 0 and (tasks := self._some(most)):
+                self._launch(launches, slot, tasks, mono)
+                share, free = share - len(tasks), free - len(tasks)
+
+    def _launch(self, launches: list[Launch], slot: Slot, tasks: list[ReadyTask], mono: float) -> None:
+        self._last_number += 1
+        if slot.shared:
+            keys: Sequence[int] = join(self._crew, slot, self._last_number, tasks, mono)
+        else:
+            self._crew.launch(slot, self._last_number, tasks, mono)
+            keys = range(len(tasks))
+        launches.append(Launch(slot, self._last_number, tasks, keys))
 
     def undo(self, launches: list[Launch]) -> None:
         """Put everything back as it was before `choose`."""
         for launch in launches:
-            for index in range(len(launch.tasks)):
-                self._crew.land(launch.slot, index)
-            launch.slot.batch, launch.slot.state = None, SlotState.IDLE
+            for key in launch.keys:
+                self._crew.land(launch.slot, key)
+            if launch.slot.shared:
+                leave(launch.slot, launch.number)
+            else:
+                launch.slot.batch, launch.slot.state = None, SlotState.IDLE
             for task in launch.tasks:
                 self._window.push(task)
+
+    def _some(self, limit: int) -> list[ReadyTask]:
+        tasks: list[ReadyTask] = []
+        size = 0
+        while len(tasks) < limit and (task := self._window.peek()) is not None:
+            size += len(task.context)
+            if tasks and size > BATCH_BYTES:
+                break
+            self._window.take(task)
+            tasks.append(task)
+        return tasks
 
     def _batch(self, limit: int, wall: int) -> list[ReadyTask]:
         tasks: list[ReadyTask] = []
@@ -106,8 +168,8 @@ def rows_of(launches: list[Launch], arrived: dict[str, Insert], wall: int) -> tu
     inserts = dict(arrived)
     updates = []
     for launch in launches:
-        alone = len(launch.tasks) == 1
-        for flight in launch.flights.values():
+        alone = launch.alone
+        for flight in launch.flights:
             insert = arrived.get(flight.task.id)
             if insert is not None:
                 if alone:
@@ -126,9 +188,15 @@ def rows_of(launches: list[Launch], arrived: dict[str, Insert], wall: int) -> tu
 
 def put_tokens(launch: Launch) -> Run:
     """Let the worker begin: offer its tokens and return the message that brings the tasks. Only after the commit."""
-    launch.slot.journal.begin_anew()
-    launch.slot.tokens.put(bytes(range(len(launch.tasks))))
-    return Run(launch.number, tuple([_to_run(flight) for flight in launch.flights.values()]))
+    slot, flights = launch.slot, launch.flights
+    assert slot.batch is not None
+    if len(slot.batch.flights) == len(flights):
+        slot.journal.begin_anew()
+    if isinstance(slot.tokens, Tokens):
+        slot.tokens.put(bytes(launch.keys))
+    else:
+        slot.tokens.put(launch.keys)
+    return Run(launch.number, tuple([_to_run(flight) for flight in flights]))
 
 
 def _to_run(flight: Flight) -> RunTask:

@@ -9,7 +9,8 @@ import random
 from dataclasses import dataclass, replace
 
 from callboard.actors.options import Backoff, BackoffStrategy
-from callboard.actors.store import ReadyTask, TaskUpdate
+from callboard.actors.store import ReadyTask, Ruling, TaskUpdate
+from callboard.actors.suspicion import Standing, in_a_row, standing
 from callboard.actors.task import ENDED_STATES, AttemptError, ErrorKind, TaskState
 
 MAX_INTERRUPTIONS = 10
@@ -64,13 +65,53 @@ def lose(failure: Failed) -> Failed:
     return replace(failure, kind=ErrorKind.LOST, message=f"lost, not to run twice: {failure.message}", discard=True)
 
 
+def suspect(task: ReadyTask, number: int, failure: Failed) -> Transition:
+    """Decide for one of several tasks that ran in a process that died: charged, and back to run alone, whatever its budget.
+
+    It keeps its place and does not wait: most of them are innocent.
+    """
+    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+    error = AttemptError(
+        attempt,
+        failure.finished_at,
+        failure.kind,
+        failure.message,
+        charged=True,
+        traceback=failure.traceback,
+        exit=failure.exit,
+        suspect=True,
+    )
+    update = _update(
+        task,
+        TaskState.AVAILABLE,
+        attempt=attempt,
+        failures=task.failures + 1,
+        interruptions=int(Standing.SUSPECT),
+        hand_out=number,
+        error=json.dumps(error.to_json()),
+    )
+    return Transition(update, error)
+
+
+def judge(task: ReadyTask, kind: ErrorKind | None) -> tuple[ReadyTask, Ruling | None]:
+    """Decide what the end of a suspect's run alone says of it; `kind` None: it ended well.
+
+    The task is returned as it stands after the ruling, which is to be stored before what else has become of it.
+    """
+    if standing(task) is not Standing.SUSPECT or kind is ErrorKind.INTERRUPTED:
+        return task, None
+    if kind is ErrorKind.CRASH:
+        return task._replace(interruptions=int(Standing.GUILTY)), Ruling(task.id, guilty=True)
+    return task._replace(failures=task.failures - 1, interruptions=0), Ruling(task.id, guilty=False)
+
+
 def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random, *, unwanted: bool = False) -> Transition:
     """Decide for a failed attempt: interrupted (uncharged), retryable, or dead.
 
     unwanted: its cancellation was under way, so what would be retried is cancelled.
     """
     attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
-    charged = failure.kind is not ErrorKind.INTERRUPTED or task.interruptions >= MAX_INTERRUPTIONS
+    charged = failure.kind is not ErrorKind.INTERRUPTED or in_a_row(task) >= MAX_INTERRUPTIONS
     error = AttemptError(
         attempt, failure.finished_at, failure.kind, failure.message, charged, failure.traceback, failure.exit
     )
@@ -99,7 +140,7 @@ def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random, *, u
         state,
         attempt=attempt,
         failures=failures,
-        interruptions=0,
+        interruptions=task.interruptions - in_a_row(task),
         run_at=run_at,
         started_at=failure.started_at,
         finished_at=finished_at,

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.event_source import EventSource
 from callboard.actors.hand_out import Mark, Record
-from callboard.actors.lifecycle import Failed, begin, cancel, fail, give_back, lose
+from callboard.actors.lifecycle import Failed, Transition, begin, cancel, fail, give_back, judge, lose, suspect
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
+from callboard.actors.shared_tokens import key_of
 from callboard.actors.store import Change, Completion, ReadyTask, TaskUpdate
+from callboard.actors.suspicion import ALONE
 from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window
 
-_BEGUN, _COMPLETED = int(Mark.BEGUN), int(Mark.COMPLETED)
+_BEGUN, _COMPLETED, _CANCELLED = int(Mark.BEGUN), int(Mark.COMPLETED), int(Mark.CANCELLED)
 """An enumeration's members are looked up slowly, and each task has two records."""
 
 
@@ -58,42 +60,48 @@ class Outcomes:
         running: dict[int, Flight] = {}
         for record in slot.journal.read():
             number, token, mark, at, _ = record
-            flight = batch.flights.get(token)
-            if flight is None or number != batch.number:
+            # A shared batch has many numbers, and none is its own; a key is never as small as a token.
+            key = token if number == batch.number else key_of(number, token)
+            flight = batch.flights.get(key)
+            if flight is None:
                 continue
             batch.last_sign, batch.began = now.mono, True
             if mark == _BEGUN:
                 flight.begun_at = at
-                running[token] = flight
+                running[key] = flight
             else:
-                running.pop(token, None)
-                self._crew.land(slot, token)
+                running.pop(key, None)
+                self._crew.land(slot, key)
                 slot.tasks_done += 1
                 started_at = flight.begun_at or at
                 ran.setdefault(flight.task.type, []).append(at - started_at)
-                self.ended(flight, record, started_at, unwanted=slot.fates.get(token) is Doom.CANCEL)
+                self.ended(flight, record, started_at, unwanted=slot.fates.pop(key, None) is Doom.CANCEL)
         for type_, times in ran.items():
             self._run_times.ran(type_, sum(times) / len(times))
-        for flight in running.values():
+        for key, flight in running.items():
             # The worker's wall clock placed between the sending and now: a clock that jumps makes nobody late.
             since = (now.wall - (flight.begun_at or now.wall)) / 1e6
-            flight.begun = min(max(batch.sent, now.mono - since), now.mono)
+            flight.begun = min(max(batch.sent_at(key), now.mono - since), now.mono)
             self.events.began(flight, flight.begun_at or now.wall)
+        if slot.shared:
+            self.facts.change.hand_outs_ended += batch.take_over()
 
     def take_back(self, slot: Slot) -> None:
         """Take from a worker what it has not begun; its stored hand-out is cut to the rest."""
         batch = slot.batch
         if batch is None:
             return
-        batch.taken_back = True
-        indices = slot.tokens.take_all()
-        for index in indices:
-            flight = self._crew.land(slot, index)
+        keys = slot.tokens.take_all()
+        # One with many tasks has been told of nothing if no token was left, and will not say that it has found none.
+        batch.taken_back |= not slot.shared or bool(keys)
+        for key in keys:
+            flight = self._crew.land(slot, key)
             if flight is not None:
-                batch.ids[index] = ""
                 self.release(flight.as_stored())
-        if indices:
-            self.facts.change.hand_outs.append(batch.row(slot.name))
+        if keys:
+            self.facts.change.hand_outs += batch.blank(keys, slot.name)
+        if slot.shared:
+            self.facts.change.hand_outs_ended += batch.take_over()
 
     def mark_running(self, slot: Slot) -> None:
         """Have the store say `executing` for a task that has been running for a while."""
@@ -113,7 +121,7 @@ class Outcomes:
             flight = self._crew.land(slot, index)
             if flight is not None:
                 self.release(flight.as_stored())
-        self.facts.change.hand_outs_ended.append(batch.number)
+        self.facts.change.hand_outs_ended += batch.take_over()
         slot.batch = None
 
     def died(self, slot: Slot, now: Moment, exit_name: str | int | None, trace: str | None) -> None:
@@ -122,14 +130,16 @@ class Outcomes:
         batch = slot.batch
         if batch is None:
             return
+        begun = sum(flight.begun_at is not None for flight in batch.flights.values())
         for index, flight in list(batch.flights.items()):
             # The task that it was to die for may have ended just before, and another may have begun.
-            doom = slot.fates.get(index, Doom.INTERRUPT) if slot.doom is not None else None
+            doom = slot.fates.get(index, Doom.INTERRUPT if slot.doom is not None else None)
             # One whose token was taken and that has not begun goes back, unless somebody wants it cancelled.
             if flight.begun_at is not None or doom is Doom.CANCEL:
                 self._crew.land(slot, index)
                 self._run_times.crashed({flight.task.type}, now.wall)
-                self._fell(batch.number, flight, doom, now, exit_name=exit_name, trace=trace)
+                number, alone = batch.number_of(index), begun == 1
+                self._fell(number, flight, doom, now, exit_name=exit_name, trace=trace, alone=alone)
         self.reported(slot)
 
     def release(self, task: ReadyTask) -> None:
@@ -155,6 +165,8 @@ class Outcomes:
     def ended(self, flight: Flight, record: Record, started_at: int, *, unwanted: bool = False) -> None:
         """Apply the record of an end, good or bad, of the attempt that began then."""
         if record.mark == _COMPLETED:
+            if flight.task.interruptions >= ALONE:
+                self._judge(flight.task, None)
             task_id = flight.task.id
             attempt = flight.attempt if flight.state == TaskState.EXECUTING else flight.attempt + 1
             ended = (task_id, flight.state, attempt, started_at, record.at, record.payload.decode(), record.number)
@@ -164,6 +176,10 @@ class Outcomes:
             if task_id in self.awaited:
                 self.facts.ended[task_id] = TaskState.COMPLETED
             return
+        if record.mark == _CANCELLED:
+            self.events.began(flight, started_at)
+            self.cancel(flight.as_stored(), Moment(record.at, 0.0), record.number, started_at)
+            return
         said = json.loads(record.payload)
         kind, trace, discard = ErrorKind(said["kind"]), said["traceback"], said["discard"]
         failure = Failed(kind, said["message"], started_at, record.at, traceback=trace, discard=discard)
@@ -172,9 +188,18 @@ class Outcomes:
 
     def failed(self, task: ReadyTask, number: int, failure: Failed, *, unwanted: bool = False) -> None:
         """Apply a failure: the task waits for its retry, goes back, dies, or is cancelled (`unwanted`)."""
+        task = self._judge(task, failure.kind)
         if self.at_most_once:
             failure = lose(failure)
-        transition = fail(task, number, failure, self._rng, unwanted=unwanted)
+        self._apply(task, fail(task, number, failure, self._rng, unwanted=unwanted), failure)
+
+    def _judge(self, task: ReadyTask, kind: ErrorKind | None) -> ReadyTask:
+        task, ruling = judge(task, kind)
+        if ruling is not None:
+            self.facts.change.rulings.append(ruling)
+        return task
+
+    def _apply(self, task: ReadyTask, transition: Transition, failure: Failed) -> None:
         update = transition.update
         self._write(update)
         self.events.failed(task, failure, transition)
@@ -199,8 +224,9 @@ class Outcomes:
         *,
         exit_name: str | int | None,
         trace: str | None,
+        alone: bool,
     ) -> None:
-        """Decide for the task that ran in a worker that died, by why it died."""
+        """Decide for a task that ran in a worker that died, by why it died and whether it ran alone there."""
         started_at = flight.begun_at or now.wall
         if flight.begun_at is not None:
             self.events.began(flight, flight.begun_at)
@@ -216,6 +242,9 @@ class Outcomes:
             how = f"signal {exit_name}" if isinstance(exit_name, str) else f"exit code {exit_name}"
             message = f"the worker process died of {how}" if exit_name is not None else "the worker process died"
             failure = Failed(ErrorKind.CRASH, message, started_at, now.wall, traceback=trace, exit=exit_name)
+            if not alone and not self.at_most_once:
+                self._apply(flight.task, suspect(flight.as_stored(), number, failure), failure)
+                return
         self.failed(flight.as_stored(), number, failure)
 
     def _write(self, update: TaskUpdate) -> None:

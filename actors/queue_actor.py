@@ -164,7 +164,7 @@ class QueueActor(QueueRequests, QueueEvents):
         """Read all journals: the bell of one worker serves for all."""
         if (owner := self.owner) is not None:
             now = read_clocks()
-            if owner.reported(message.worker, message.number, now):
+            if owner.reported(message.worker, message.number, now, spent=message.spent):
                 self.go_on(now)
 
     def child_exited(self, child: Child, exitcode: int | None) -> None:

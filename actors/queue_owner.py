@@ -8,7 +8,7 @@ known at that moment: new tasks, outcomes of all workers, the next hand-outs.
 import random
 
 from callboard.actors.admission import Arrivals, admit
-from callboard.actors.crew import Moment, care_for
+from callboard.actors.crew import Moment
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
 from callboard.actors.foreman import Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
@@ -117,7 +117,7 @@ class QueueOwner(Storing):
 
     def next_look(self, now: Moment) -> float:
         """Return the monotonic time at which `turn` should be called if nothing happens before."""
-        moments = [self.leases.next_end(), *(care_for(slot, now.mono)[1] for slot in self.crew.busy())]
+        moments = [self.leases.next_end(), *(self.next_care(slot, now) for slot in self.crew.busy())]
         if self.trouble:
             moments.append(self._store_retry)
         else:
@@ -144,7 +144,7 @@ class QueueOwner(Storing):
         A store that has failed is tried again even for nothing: nobody else would find out that it is well.
         """
         wanted = exchange is not None and bool(exchange.wants) and not (self.paused or self.stopping)
-        may_begin = (wanted or self._free() > 0) and self.window.peek() is not None
+        may_begin = (wanted and self.window.peek() is not None) or (self._free() > 0 and self._launcher.has_work())
         said = exchange is not None and bool(exchange.facts.change)
         return may_begin or said or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
 
@@ -194,6 +194,7 @@ class QueueOwner(Storing):
             hand_outs=facts.hand_outs + asked.hand_outs + [launch.row() for launch in launches],
             hand_outs_ended=facts.hand_outs_ended + asked.hand_outs_ended,
             keys=arrivals.keys if arrivals is not None else [],
+            rulings=facts.rulings,
         )
 
     def _undo(self, arrivals: Arrivals | None, exchange: Exchange | None, launches: list[Launch]) -> None:

@@ -58,11 +58,15 @@ class AttemptError:
     charged: bool
     traceback: str | None = None
     exit: str | int | None = None
+    suspect: bool = False
+    """Its process died while others ran there, too: it has still to be found out whether it is to blame."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the store keeps and people see, without the fields that are not set."""
         shown = {"attempt": self.attempt, "at": format_time(self.at), "kind": str(self.kind), "message": self.message}
         shown["charged"] = self.charged
+        if self.suspect:
+            shown["suspect"] = True
         if self.traceback is not None:
             shown["traceback"] = self.traceback
         if self.exit is not None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator
 
 from callboard.actors.store import ReadyTask
+from callboard.actors.suspicion import ALONE
 
 Key = tuple[int, int]
 """(lane, rank): smaller runs first; unique within a queue because ranks are."""
@@ -16,6 +17,10 @@ Key = tuple[int, int]
 WINDOW_TASKS = 4_096
 WINDOW_BYTES = 8 * 1024 * 1024
 _START: Key = (-(2**63), 0)
+
+
+def _place(task: ReadyTask) -> Key:
+    return task.lane, task.rank
 
 
 class Window:
@@ -31,6 +36,8 @@ class Window:
         self._lines: dict[int, deque[ReadyTask]] = {}
         self._lanes: list[int] = []
         self._tasks: dict[str, ReadyTask] = {}
+        self._alone: list[ReadyTask] = []
+        """Those that must have a process to themselves, in order; like the lines it may name some that are gone."""
         self._bytes = 0
         self._gone = 0
         """So many in the lines, at most, are not to be had any more."""
@@ -106,6 +113,25 @@ class Window:
         del self._tasks[task.id]
         self._bytes -= len(task.context)
 
+    @property
+    def alone(self) -> int:
+        """Return how many tasks wait for a process to themselves."""
+        return sum(self._tasks.get(task.id) is task for task in self._alone)
+
+    def peek_alone(self) -> ReadyTask | None:
+        """Return the next task that must have a process to itself, and leave it: `peek` returns none of these."""
+        while self._alone:
+            if self._tasks.get(self._alone[0].id) is self._alone[0]:
+                return self._alone[0]
+            self._alone.pop(0)
+        return None
+
+    def take_alone(self, task: ReadyTask) -> None:
+        """Take out the task that `peek_alone` has just returned."""
+        self._alone.pop(0)
+        del self._tasks[task.id]
+        self._bytes -= len(task.context)
+
     def discard(self, task_ids: Iterable[str]) -> None:
         """Forget these tasks; those that are not in memory are no error."""
         for task_id in task_ids:
@@ -122,6 +148,9 @@ class Window:
             self.discard((task.id,))
         self._tasks[task.id] = task
         self._bytes += len(task.context)
+        if task.interruptions >= ALONE:
+            insort(self._alone, task, key=_place)
+            return
         line = self._lines.get(task.lane)
         if line is None:
             self._lines[task.lane] = deque((task,))
@@ -134,6 +163,9 @@ class Window:
             line.insert(bisect([other.rank for other in line], task.rank), task)
 
     def _in_order(self) -> Iterator[ReadyTask]:
+        if self._alone:
+            yield from sorted(self._tasks.values(), key=_place)
+            return
         for lane in self._lanes:
             for task in self._lines[lane]:
                 if self._tasks.get(task.id) is task:
@@ -152,6 +184,6 @@ class Window:
         self._edge = (kept[-1].lane, kept[-1].rank)
 
     def _rebuild(self, tasks: list[ReadyTask]) -> None:
-        self._lines, self._lanes, self._tasks, self._bytes, self._gone = {}, [], {}, 0, 0
+        self._lines, self._lanes, self._tasks, self._bytes, self._gone, self._alone = {}, [], {}, 0, 0, []
         for task in tasks:
             self._add(task)

@@ -24,8 +24,11 @@ from callboard.actors.hand_out import JournalWriter, Mark, Tokens, record
 from callboard.actors.handlers import TaskContext, load_handler
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.leftovers import kill_leftovers
-from callboard.actors.messages import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
+from callboard.actors.messages import Report, Run, RunTask, StartWorker, StopTask, WorkerFailed, WorkerReady
 from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.runners.slots import Slots
+from callboard.actors.runners.threads import STACK_BYTES
+from callboard.actors.shared_tokens import SharedTokens
 from callboard.actors.start_failure import describe_start_failure
 from callboard.actors.task import ErrorKind
 from callboard.actors.worker_files import WorkerFiles
@@ -47,6 +50,7 @@ class WorkerActor(CallboardActor):
         processes.become_subreaper()
         self._runners: dict[str, CallRunner] = {}
         self._last_batch = 0
+        self._slots: Slots | None = None
 
     @handles(StartWorker)
     def start(self, message: StartWorker, sender: ActorAddress) -> None:
@@ -57,7 +61,6 @@ class WorkerActor(CallboardActor):
         self._start = message
         self._pid = os.getpid()
         self._data_dir = Path(message.data_dir)
-        self._tokens = Tokens(Path(message.tokens))
         self._journal = JournalWriter(Path(message.journal))
         self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace
         faulthandler.enable(self._trace.open("w"))
@@ -77,12 +80,22 @@ class WorkerActor(CallboardActor):
             self.send(self.myAddress, ActorExitRequest())
             return
         if settings.max_memory:
-            _limit_memory(settings.max_memory)
+            _limit_memory(settings.max_memory + (settings.slots * STACK_BYTES if settings.slots > 1 else 0))
+        if settings.slots > 1:
+            tokens = SharedTokens(Path(message.tokens))
+            self._slots = Slots(tokens, self._journal, self._prepare, self._end_untold)
+            self._queue = sender
+            self.watch(self._slots.bell)
+        else:
+            self._tokens = Tokens(Path(message.tokens))
         self.send(sender, WorkerReady(message.worker, os.getpid()))
 
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
         """Run the batch's tasks as long as there are tokens for them."""
+        if self._slots is not None:
+            self._slots.run(message.number, message.tasks)
+            return
         if message.number <= self._last_batch:
             return  # delivered twice: the tokens that are there belong to another batch
         self._last_batch = message.number
@@ -91,6 +104,18 @@ class WorkerActor(CallboardActor):
         except BaseException as error:  # noqa: BLE001 - see there
             self._end_untold(error)
         self.send(sender, Report(self._start.worker, message.number))
+
+    @handles(StopTask)
+    def stop(self, message: StopTask, _sender: ActorAddress) -> None:
+        """Stop one task of many."""
+        if self._slots is not None:
+            self._slots.stop(message)
+
+    def on_readable(self, descriptor: int) -> None:  # noqa: ARG002 - there is only one
+        """Ring for what has ended: the journal tells it."""
+        if self._slots is not None:
+            self._slots.heard()
+            self.send(self._queue, Report(self._start.worker, 0, spent=self._slots.spent))
 
     def _run_all(self, number: int, tasks: tuple[RunTask, ...]) -> None:
         ended = b""
@@ -117,25 +142,11 @@ class WorkerActor(CallboardActor):
             os._exit(CANNOT_TELL_EXIT_CODE)
 
     def _attempt(self, task: RunTask) -> AttemptOutcome:
-        runner = self._runners.get(task.type)
-        if runner is None:
-            known = ", ".join(sorted(self._runners)) or "none"
-            return failure(ErrorKind.ERROR, f"this queue has no handler for the type {task.type!r} (it has: {known})")
-        start = self._start
-        outcome = runner.run(
-            TaskContext(
-                task.id,
-                start.queue,
-                task.type,
-                json.loads(task.context),
-                task.attempt,
-                task.max_retries,
-                time.time() + task.timeout_ms / 1_000,
-                self._data_dir,
-                start.store_url,
-                start.samples,
-            )
-        )
+        prepared = self._prepare(task)
+        if isinstance(prepared, AttemptOutcome):
+            return prepared
+        runner, context = prepared
+        outcome = runner.run(context)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the task has forked came back as well: there must not be two of this worker
         signal.alarm(0)  # one that the task has left would kill the next
@@ -144,6 +155,27 @@ class WorkerActor(CallboardActor):
             text = f"it left a subprocess running, which was killed: {', '.join(left)}"
             return failure(ErrorKind.ERROR, text)
         return outcome
+
+    def _prepare(self, task: RunTask) -> tuple[CallRunner, TaskContext] | AttemptOutcome:
+        """Return what runs a task and what it gets, or how it has failed: for want of a handler."""
+        runner = self._runners.get(task.type)
+        if runner is None:
+            known = ", ".join(sorted(self._runners)) or "none"
+            return failure(ErrorKind.ERROR, f"this queue has no handler for the type {task.type!r} (it has: {known})")
+        start = self._start
+        context = TaskContext(
+            task.id,
+            start.queue,
+            task.type,
+            json.loads(task.context),
+            task.attempt,
+            task.max_retries,
+            time.time() + task.timeout_ms / 1_000,
+            self._data_dir,
+            start.store_url,
+            start.samples,
+        )
+        return runner, context
 
 
 def _let_signals_act() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callboard.actors.hand_out import JournalReader, Record, Tokens, read_left_behind
+from callboard.actors.shared_tokens import SharedTokens
 
 MAX_TRACE_CHARACTERS = 8_000
 
@@ -75,7 +76,8 @@ class QueueFolder:
         """Name the files of a worker."""
         return WorkerFiles.of(self._folder, worker)
 
-    def create(self, worker: str) -> tuple[Tokens, JournalReader]:
-        """Make a new worker's files and open the owner's ends."""
+    def create(self, worker: str, *, shared: bool = False) -> tuple[Tokens | SharedTokens, JournalReader]:
+        """Make a new worker's files and open the owner's ends; `shared`: it runs many tasks at once."""
         files = self.files(worker)
-        return Tokens.create(files.tokens), JournalReader(files.journal, self._boot_id, self._incarnation)
+        tokens = SharedTokens.create(files.tokens) if shared else Tokens.create(files.tokens)
+        return tokens, JournalReader(files.journal, self._boot_id, self._incarnation)

@@ -69,7 +69,6 @@ class RetentionSettings(Section):
 
 NOT_YET: Final[dict[str, Any]] = {
     "command": (),
-    "slots": 1,
     "aging": None,
 }
 """Options that nothing acts on yet, with the one value that they take until then. To release one, delete its line."""

@@ -25,6 +25,10 @@ class Attempt(Answer):
     kind: ErrorKind
     message: str
     charged: bool = Field(description="Whether it counts against max_retries.")
+    suspect: bool = Field(
+        default=False,
+        description="Its process died while other tasks ran there: true until it has run alone. Absent elsewhere.",
+    )
     traceback: str = Field("")
     exit: str | int = Field("", description="The name of the signal or the exit code.")
 
@@ -70,10 +74,11 @@ class WorkerShown(Answer):
     queue: str
     pid: int
     state: Literal["starting", "idle", "busy", "stopping"]
-    task: str | None
+    task: str | None = Field(description="Of several that run, the one that was handed out first.")
     task_age_ms: int | None
     memory: int | None = Field(description="Bytes (RSS).")
     tasks_done: int
+    running: int = Field(description="Tasks that run in it now.")
 
 
 class Counts(Answer):

@@ -66,7 +66,7 @@ from callboard.actors.messages.queue_life import (
 from callboard.actors.messages.registry_life import RegistryReady, ShutDown, ShutDownDone, StartRegistry
 from callboard.actors.messages.submitting import Outcome, Submission, SubmitTasks, TasksAccepted, Verdict
 from callboard.actors.messages.tasks import CancelTasks, DeadPurged, PurgeDead, RetryTasks, TasksChanged
-from callboard.actors.messages.worker import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
+from callboard.actors.messages.worker import Report, Run, RunTask, StartWorker, StopTask, WorkerFailed, WorkerReady
 
 __all__ = [
     "ApplySettings",
@@ -128,6 +128,7 @@ __all__ = [
     "StartRegistry",
     "StartWorker",
     "StopQueue",
+    "StopTask",
     "Submission",
     "SubmitTasks",
     "TasksAccepted",

@@ -54,7 +54,10 @@ class DescribeQueue:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker. `state`: starting, idle, busy, stopping. Ages in milliseconds, memory (RSS) in bytes."""
+    """One worker. `state`: starting, idle, busy, stopping. Ages in milliseconds, memory (RSS) in bytes.
+
+    task: of several that run, the one that was handed out first.
+    """
 
     name: str
     pid: int
@@ -63,6 +66,7 @@ class WorkerStatus:
     task_age_ms: int | None
     memory: int | None
     tasks_done: int
+    running: int = 0
 
 
 @dataclass(frozen=True)

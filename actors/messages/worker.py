@@ -69,7 +69,22 @@ def _run_of(number: int, columns: tuple[tuple[Any, ...], ...]) -> Run:
 
 @dataclass(frozen=True)
 class Report:
-    """The batch has no tokens left: read the journal. This message only rings the bell."""
+    """The batch has no tokens left: read the journal. This message only rings the bell.
+
+    Where many tasks run at once: some have ended, or tokens were gone. `number` means nothing then.
+    """
 
     worker: str
     number: int
+    spent: bool = False
+    """Only where many tasks run at once: this process is to be replaced when the others have ended."""
+
+
+@dataclass(frozen=True)
+class StopTask:
+    """Stop one of many tasks, if it still runs. What can't be stopped has the worker ask to be replaced."""
+
+    number: int
+    index: int
+    timed_out: bool
+    """Else its cancellation was asked for."""

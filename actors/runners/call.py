@@ -3,11 +3,12 @@
 import asyncio
 import inspect
 import json
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from callboard.actors.handlers import Discard, Error, Ok, TaskContext
+from callboard.actors.handlers import Discard, Error, Ok, TaskContext, is_async
 from callboard.actors.task import ErrorKind
 
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -18,7 +19,8 @@ MAX_RESULT_BYTES = 1_000_000
 class AttemptOutcome(NamedTuple):
     """How an attempt ended, ready for the journal: the result as JSON text, or the failure as a JSON object.
 
-    spent: the process has no memory left and is to run nothing more: what was leaked would fail the next task.
+    spent: the process is to run nothing more. It has no memory left, and what was leaked would fail the next task; or its
+    queue is strict and was returned what is no result.
     """
 
     completed: bool
@@ -36,6 +38,7 @@ class CallRunner:
         self._handler = handler
         self._strict = strict
         self._loop: asyncio.Runner | None = None
+        self.is_async = is_async(handler)
 
     def run(self, ctx: TaskContext) -> AttemptOutcome:
         """Run one attempt. Never raises: a handler may raise anything, `SystemExit` and bare `BaseException` included."""
@@ -44,19 +47,24 @@ class CallRunner:
             if inspect.isawaitable(value):
                 value = self._wait_for(value)
             return self._judge(value)
-        except MemoryError as error:
-            said = f"{say(error)} (see the queue's max_memory)"
-            return failure(ErrorKind.ERROR, said, _trace(error))._replace(spent=True)
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the actor, which would run it again
-            return failure(ErrorKind.ERROR, say(error), _trace(error))
+            return _raised(error)
+
+    async def run_async(self, ctx: TaskContext) -> AttemptOutcome:
+        """Run one attempt at an async handler on the loop that is running; else as `run`."""
+        try:
+            return self._judge(await self._handler(ctx))
+        except BaseException as error:  # noqa: BLE001 - as above
+            return _raised(error)
 
     def _wait_for(self, awaitable: Any) -> Any:
-        if self._loop is None:
-            self._loop = asyncio.Runner()
-
         async def finish() -> Any:
             return await awaitable
 
+        if threading.current_thread() is not threading.main_thread():
+            return asyncio.run(finish())  # beside others, each of which needs a loop of its own
+        if self._loop is None:
+            self._loop = asyncio.Runner()
         return self._loop.run(finish())
 
     def _judge(self, value: Any) -> AttemptOutcome:  # noqa: PLR0911 - one return a kind of value
@@ -70,7 +78,8 @@ class CallRunner:
             case Discard(message):
                 return failure(ErrorKind.ERROR, str(message), discard=True)
             case _ if self._strict:
-                return failure(ErrorKind.RETURNED, f"returned {_show(value)}, but this queue takes only None or Ok(...)")
+                said = f"returned {_show(value)}, but this queue takes only None or Ok(...)"
+                return failure(ErrorKind.RETURNED, said)._replace(spent=True)
         try:
             payload = json.dumps(value, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
@@ -85,6 +94,13 @@ def failure(kind: ErrorKind, message: str, trace: str | None = None, *, discard:
     """Make the outcome of a failed attempt."""
     said = {"kind": kind, "message": message[:MAX_MESSAGE_CHARACTERS], "traceback": trace, "discard": discard}
     return AttemptOutcome(completed=False, payload=json.dumps(said).encode())
+
+
+def _raised(error: BaseException) -> AttemptOutcome:
+    if isinstance(error, MemoryError):
+        said = f"{say(error)} (see the queue's max_memory)"
+        return failure(ErrorKind.ERROR, said, _trace(error))._replace(spent=True)
+    return failure(ErrorKind.ERROR, say(error), _trace(error))
 
 
 def say(error: BaseException) -> str:

@@ -32,7 +32,7 @@ class ReadyTask(NamedTuple):
     failures: int
     """Charged failures since the budget was last fresh."""
     interruptions: int
-    """Uncharged interruptions in a row."""
+    """Uncharged interruptions in a row; from 1,000 on: see `suspicion`."""
     max_retries: int
     backoff: str
     timeout_ms: int
@@ -89,6 +89,16 @@ class TaskUpdate(NamedTuple):
     error: str | None = None
 
 
+class Ruling(NamedTuple):
+    """What was found out about a suspect: a task whose last charged error says `"suspect": true`.
+
+    That becomes false. Where it is not guilty, so does `charged` there, `failures` falls by one and `interruptions` to 0.
+    """
+
+    id: str
+    guilty: bool
+
+
 class HandOut(NamedTuple):
     """A batch that a worker has. `ids[i]` is the task of token i; "" where it was taken back."""
 
@@ -122,6 +132,8 @@ class Change:
     """Inserted, or replaced when the number is there already (tasks taken back)."""
     hand_outs_ended: list[int] = field(default_factory=list)
     keys: list[KeyUse] = field(default_factory=list)
+    rulings: list[Ruling] = field(default_factory=list)
+    """Out of the order: before the updates and completions, which may be of the same tasks."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to store."""

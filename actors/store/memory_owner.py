@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange, Superseded
-from callboard.actors.store import KEY_MICROSECONDS, Change, HandOut, Insert, KeyUse, ReadyTask, TaskUpdate
+from callboard.actors.store import KEY_MICROSECONDS, Change, HandOut, Insert, KeyUse, ReadyTask, Ruling, TaskUpdate
 from callboard.actors.store.memory_data import MemoryData, MemoryKey, MemoryTask
 from callboard.actors.store.schema import DUE_STATES
 from callboard.actors.task import ENDED_STATES, TaskState
@@ -27,6 +27,8 @@ class MemoryTransaction:
         self._spoiled = True
         for new in change.inserts:
             self._insert(new)
+        for ruling in change.rulings:
+            self._rule(ruling)
         for update in change.updates:
             self._update(update)
         for done in change.completions:
@@ -118,6 +120,15 @@ class MemoryTransaction:
             errors = [*json.loads(task.errors or "[]"), json.loads(error)]
             self._data.tasks[task.id] = replace(task, errors=json.dumps(errors))
         self._rose(last_rank=update.rank)
+
+    def _rule(self, ruling: Ruling) -> None:
+        task = self._data.tasks[ruling.id]
+        errors = json.loads(task.errors or "[]")
+        for error in errors:
+            if error.get("suspect"):
+                error |= {"suspect": False, "charged": ruling.guilty}
+        task = replace(task, errors=json.dumps(errors))
+        self._data.tasks[ruling.id] = task if ruling.guilty else replace(task, failures=task.failures - 1, interruptions=0)
 
     def _replace(self, task_id: str, was: str, **values: Any) -> MemoryTask:
         task = self._data.tasks.get(task_id)

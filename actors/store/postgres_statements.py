@@ -154,6 +154,9 @@ def changed(changes: Sequence[tuple[Any, ...]], fields: Sequence[str]) -> dict[s
     }
 
 
+# Errors are kept here as they were written, and in SQLite as it writes them.
+ACQUIT, CONVICT = (prepare(shared.ruling(guilty=guilty, gap=" ")) for guilty in (False, True))
+
 _due = _rows("due", id=Text, rank=BigInteger)
 MAKE_AVAILABLE = prepare(
     update(tasks).where(tasks.c.id == _due.c.id).values(state=shared.literal(TaskState.AVAILABLE), rank=_due.c.rank),

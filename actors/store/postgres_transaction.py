@@ -51,6 +51,8 @@ class PostgresTransaction:
         if change.inserts:
             self._run(sql.INSERT_TASKS, of_queue=self._queue, **sql.inserted(change.inserts))
             self._tally.inserted(change.inserts)
+        for ruling in change.rulings:
+            self._run(sql.CONVICT if ruling.guilty else sql.ACQUIT, id=ruling.id)
         for updates in _waves(change.updates):
             changed = sql.changed(updates, TaskUpdate._fields)
             expected.append((self._run(sql.UPDATE_TASKS, **changed), len(updates)))

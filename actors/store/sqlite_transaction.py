@@ -35,6 +35,8 @@ class SqliteTransaction:
     def _apply(self, change: Change) -> None:
         if change.inserts:
             self._insert(change)
+        for ruling in change.rulings:
+            self._run(sql.CONVICT if ruling.guilty else sql.ACQUIT, id=ruling.id)
         if change.updates:
             self._many(sql.UPDATE_TASK, change.updates, TaskUpdate._fields)
             self._tally.updated(change.updates)

@@ -131,6 +131,23 @@ UPDATE_TASK = prepare(
     ),
 )
 
+
+def ruling(*, guilty: bool, gap: str = "") -> Any:
+    """Change what a suspect's row says. gap: what stands between a field's colon, or comma, and what follows it."""
+    # As text: within a string of JSON no quotation mark stands without a backslash, so only a field can look like this.
+    was = f'"charged":{gap}true,{gap}"suspect":{gap}true'
+    charged = "true" if guilty else "false"
+    cleared = {} if guilty else {"failures": tasks.c.failures - literal_column("1"), "interruptions": literal_column("0")}
+    new = f'"charged":{gap}{charged},{gap}"suspect":{gap}false'
+    return (
+        update(tasks)
+        .where(tasks.c.id == bindparam("id"))
+        .values(errors=func.replace(tasks.c.errors, literal(was), literal(new)), **cleared)
+    )
+
+
+ACQUIT, CONVICT = prepare(ruling(guilty=False)), prepare(ruling(guilty=True))
+
 _hand_out = sqlite.insert(hand_outs).values({column.name: bindparam(column.name) for column in hand_outs.c})
 PUT_HAND_OUT = prepare(
     _hand_out.on_conflict_do_update(

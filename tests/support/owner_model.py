@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from callboard.actors.lifecycle import MAX_INTERRUPTIONS
 from callboard.actors.options import Backoff
 from callboard.actors.store import ReadyTask
+from callboard.actors.suspicion import ALONE
 from callboard.actors.task import NewTask, Task
 
 ENDED = ("completed", "dead", "cancelled")
@@ -28,6 +29,10 @@ class Known:
     untouched: bool = True
     """It was never handed out, never waited, and so keeps its place among its like."""
     unwanted: bool = False
+    standing: int = 0
+    """0; 1: a suspect of its process's death; 2: known to be guilty."""
+    suspicion: int = 0
+    """Which of its errors it is a suspect for."""
 
     @property
     def has_ended(self) -> bool:
@@ -70,12 +75,17 @@ class OwnerModel:
         assert attempt == known.attempts
 
     def completed(self, task_id: str) -> None:
+        self._acquit(self.tasks[task_id])
         self._end(self.tasks[task_id], "completed")
 
     def failed(self, task_id: str, at: int, *, discard: bool = False) -> None:
         known = self.tasks[task_id]
         if known.unwanted:
             self._until_stored(known, lambda _: self.failed(task_id, at, discard=discard))
+        self._acquit(known)
+        self._charge(known, at, discard=discard)
+
+    def _charge(self, known: Known, at: int, *, discard: bool = False) -> None:
         known.errors.append(True)
         known.charged += 1
         known.in_a_row = 0
@@ -86,15 +96,38 @@ class OwnerModel:
         else:
             known.phase, known.due = "waiting", at + self._wait
 
-    def killed(self, task_id: str, at: int) -> None:
+    def killed(self, task_id: str, at: int, *, crashed: bool) -> None:
         """Its process has died, of itself or for its timeout."""
-        self._until_stored(self.tasks[task_id], lambda died_at: self.interrupted(task_id, died_at))
+        known = self.tasks[task_id]
+        self._until_stored(known, lambda died_at: self.interrupted(task_id, died_at))
+        if crashed and known.standing:
+            known.standing = 2
         self.failed(task_id, at)
+
+    def suspected(self, task_id: str) -> None:
+        """Its process has died while others ran there."""
+        known = self.tasks[task_id]
+        self._until_stored(known, lambda died_at: self.interrupted(task_id, died_at))
+        known.standing, known.suspicion = 1, len(known.errors)
+        known.errors.append(True)
+        known.charged += 1
+        known.in_a_row = 0
+        known.phase = "waiting"
+
+    def stopped(self, task_id: str) -> None:
+        """It was stopped for its cancellation, and its worker has said so."""
+        self._end(self.tasks[task_id], "cancelled")
+
+    def _acquit(self, known: Known) -> None:
+        if known.standing == 1:
+            known.standing, known.in_a_row = 0, 0
+            known.charged -= 1
+            known.errors[known.suspicion] = False
 
     def interrupted(self, task_id: str, at: int) -> None:
         known = self.tasks[task_id]
         if known.in_a_row == MAX_INTERRUPTIONS:
-            self.failed(task_id, at)
+            self._charge(known, at)
             return
         known.errors.append(False)
         known.in_a_row += 1
@@ -113,6 +146,7 @@ class OwnerModel:
         known = self.tasks[task_id]
         assert known.has_ended
         known.phase, known.due, known.charged, known.in_a_row, known.untouched = "waiting", 0, 0, 0, False
+        known.standing = 0
         known.attempts = known.attempts if keep_attempts else 0
 
     # ------------------------------------------------------------ what an owner's death undoes
@@ -161,6 +195,6 @@ class OwnerModel:
             # Handed out alone, it is stored as running before it has begun.
             attempts += stored.state == "executing"
         assert stored.attempt == attempts, what
-        assert (stored.failures, stored.interruptions) == (known.charged, known.in_a_row), what
+        assert (stored.failures, stored.interruptions) == (known.charged, known.standing * ALONE + known.in_a_row), what
         assert [error["charged"] for error in shown.errors] == known.errors, what
         assert (shown.finished_at is not None) == known.has_ended, what

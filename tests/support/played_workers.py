@@ -46,6 +46,10 @@ class PlayedWorker:
         )
         return " and ".join(points) or "between"
 
+    def has(self) -> set[str]:
+        """Return the tasks that nobody can take back."""
+        return {self.task(token).id for token in (self.held, self.running) if token is not None}
+
     def task(self, token: int | None) -> RunTask:
         assert self.run is not None
         assert token is not None

@@ -11,7 +11,7 @@ from callboard.actors.event import Row
 from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
 from callboard.actors.launching import Launcher
-from callboard.actors.messages import Run, StartQueue, Submission, Verdict
+from callboard.actors.messages import Run, StartQueue, StartWorker, StopTask, Submission, Verdict
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
@@ -54,7 +54,7 @@ class Stage:
         self._boot_id = "boot"
         settings = settings or QueueSettings(worker="tests:work", concurrency=2)
         self.store.put_queue(queue, settings.model_dump_json(), "", self.wall)
-        self.workers: dict[str, PlayedWorker] = {}
+        self.workers: dict[str, Any] = {}
         self.breakage_at_start = Breakage.NONE
         self._opened: list[QueueStore] = []
         self.own()
@@ -130,16 +130,20 @@ class Stage:
 
     # ------------------------------------------------------------ workers
 
-    def hire(self) -> list[PlayedWorker]:
+    def hire(self) -> list[Any]:
         """Start and bring up the workers that are missing."""
         came = []
         for name in self.hiring.due(self.now):
-            worker = PlayedWorker(self.hiring.hire(name, 4711))
+            worker = self.play(self.hiring.hire(name, 4711))
             self.workers[name] = worker
             self.hiring.ready(name, name)
             came.append(worker)
         self.perform()
         return came
+
+    def play(self, start: StartWorker) -> Any:
+        """Return what plays a worker."""
+        return PlayedWorker(start)
 
     def staff(self) -> None:
         """Bring up workers until none is missing, and give them work."""
@@ -148,7 +152,7 @@ class Stage:
         self.turn()
 
     @property
-    def worker(self) -> PlayedWorker:
+    def worker(self) -> Any:
         """The only worker."""
         (worker,) = self.workers.values()
         return worker
@@ -160,7 +164,7 @@ class Stage:
         """Deliver a worker's bell."""
         assert worker.bell is not None
         report, worker.bell = worker.bell, None
-        self.owner.reported(report.worker, report.number, self.now)
+        self.owner.reported(report.worker, report.number, self.now, spent=report.spent)
         self.turn()
 
     def do_all(self, worker: PlayedWorker) -> None:
@@ -168,7 +172,7 @@ class Stage:
         worker.do_all(self.wall)
         self.ring(worker)
 
-    def begin(self, *tasks: NewTask) -> PlayedWorker:
+    def begin(self, *tasks: NewTask) -> Any:
         """Submit tasks and let the only worker begin the first."""
         self.submit(*tasks)
         self.worker.take()
@@ -210,8 +214,9 @@ class Stage:
         for action in outbox:
             if isinstance(action, Kill):
                 self.killed.append(action.worker)
-            elif isinstance(action.message, Run):
-                self.sent.append(action.message)
+            elif isinstance(action.message, Run | StopTask):
+                if isinstance(action.message, Run):
+                    self.sent.append(action.message)
                 if (worker := self.workers.get(action.to)) is not None:
                     worker.get(action.message)
             else:

@@ -22,6 +22,8 @@ UNRESPONSIVE_SECONDS = 10
 class WatchedStage(Stage):
     """Checks every hand-out at the moment of its commit, and every kill and answer when it is given."""
 
+    settings = QueueSettings(worker="tests:work", concurrency=2)
+
     def __init__(self, folder: Path, model: OwnerModel, store: Store | None, queue: str) -> None:
         self.model = model
         self.answers: list[Any] = []
@@ -31,8 +33,7 @@ class WatchedStage(Stage):
         self._retried: set[str] = set()
         self._ends: dict[str, tuple[str, bool, bool, int]] = {}
         """By worker: the end of its task that it has not written yet (task, well, discard, at)."""
-        settings = QueueSettings(worker="tests:work", concurrency=2)
-        super().__init__(folder, store=store, settings=settings, queue=queue, window=SMALL_WINDOW)
+        super().__init__(folder, store=store, settings=self.settings, queue=queue, window=SMALL_WINDOW)
 
     # ------------------------------------------------------------ what happens
 
@@ -92,15 +93,14 @@ class WatchedStage(Stage):
             elif token == worker.held:
                 continue
             elif slot.doom is None or slot.fates.get(token) is Doom.TIMEOUT:
-                self.model.killed(task_id, self.wall)
+                self.model.killed(task_id, self.wall, crashed=slot.doom is None)
             else:
                 self.model.interrupted(task_id, self.wall)
         super().lose(worker, exitcode)
 
     def cancel(self, ids: list[str]) -> None:
         """Ask for a cancellation; what a worker has is killed for it later."""
-        workers = self.workers.values()
-        held = {worker.task(token).id for worker in workers for token in (worker.held, worker.running) if token is not None}
+        held = {task_id for worker in self.workers.values() for task_id in worker.has()}
         try:
             self.commands.cancel("cancel", tuple(ids), "somebody", self.now)
         except StoreUnavailable:
@@ -130,14 +130,16 @@ class WatchedStage(Stage):
 
     def restart(self, *, power_cut: bool = False) -> None:
         for worker in self.workers.values():
-            if worker.running is not None:
+            for task_id in self._running_in(worker):
                 # Whatever the old owner has killed it for: nobody knows any more.
-                task_id = worker.task(worker.running).id
                 self.model.tasks[task_id].unwanted = False
                 self.model.interrupted(task_id, self.wall)
         self.model.owner_died(self.wall)
         self._ends = {}
         super().restart(power_cut=power_cut)
+
+    def _running_in(self, worker: Any) -> list[str]:
+        return [] if worker.running is None else [worker.task(worker.running).id]
 
     def own(self) -> None:
         self._looked_at = 0

@@ -13,7 +13,6 @@ from callboard.actors.task import NewTask
 from tests.support.breakable_store import Breakage
 from tests.support.made_tasks import backoff_text, new_task
 from tests.support.owner_model import OwnerModel
-from tests.support.played_workers import PlayedWorker
 from tests.support.watched_stage import WatchedStage
 
 BACKOFF = Backoff(base_ms=200)
@@ -41,8 +40,11 @@ class WorkingMachine(RuleBasedStateMachine):
         self.made = 0
         self.model = OwnerModel(BACKOFF)
         folder = Path(tempfile.mkdtemp(prefix="callboard-machine-"))
-        self.stage = WatchedStage(folder, self.model, self.store, f"q{self.queues}")
+        self.stage = self.open_stage(folder)
         self.stage.staff()
+
+    def open_stage(self, folder: Path) -> WatchedStage:
+        return WatchedStage(folder, self.model, self.store, f"q{self.queues}")
 
     def teardown(self) -> None:
         if hasattr(self, "stage"):
@@ -114,7 +116,7 @@ class WorkingMachine(RuleBasedStateMachine):
         """The kill may come while it is between two tasks, and it may go on for a while."""
         worker = self._worker(data)
         self._bring(worker, point, well=well)
-        held = [worker.task(token).id for token in (worker.running, worker.held) if token is not None]
+        held = sorted(worker.has())
         self.stage.cancel(data.draw(st.lists(st.sampled_from(held), min_size=1, unique=True)) if held else [])
         for _ in range(steps):
             self.stage.step(worker, well=well)
@@ -136,13 +138,13 @@ class WorkingMachine(RuleBasedStateMachine):
         self.stage.owned.breakage = Breakage.NONE
         self.stage.staff()
 
-    def _bring(self, worker: PlayedWorker, point: str, *, well: bool = True) -> None:
+    def _bring(self, worker: Any, point: str, *, well: bool = True) -> None:
         for _ in range(5):
             if point == worker.point or worker.run is None:
                 return
             self.stage.step(worker, well=well)
 
-    def _worker(self, data: st.DataObject) -> PlayedWorker:
+    def _worker(self, data: st.DataObject) -> Any:
         return self.stage.workers[data.draw(st.sampled_from(self._busy()))]
 
     def _busy(self) -> list[str]:

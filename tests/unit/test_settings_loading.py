@@ -141,7 +141,7 @@ def test_a_bad_variable_is_named(tmp_path: Path, variable: str, value: str, said
             "[queues.'A b']",
             "[queues] \"A b\": a queue's name is 1 to 63 of a-z, 0-9, '_', '.' and '-', and begins with a letter or digit",
         ),
-        ("[queues.a]\nslots = 2", "[queues.a] slots: not available yet in this version"),
+        ("[queues.a]\nslots = 0", "[queues.a] slots: must be greater than or equal to 1"),
     ],
 )
 def test_a_bad_option_of_the_file_is_named_with_its_section(tmp_path: Path, text: str, said: str) -> None:

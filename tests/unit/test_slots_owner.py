@@ -1,0 +1,114 @@
+"""A queue with slots, seen from its owner: who gets what, and how suspects are cleared."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callboard.actors.cli.tree import _doing
+from callboard.actors.describing import describe
+from callboard.actors.showing import worker_shown
+from callboard.conf.settings import QueueSettings
+from tests.support.made_tasks import new_task
+from tests.support.played_slots import PlayedSlots
+from tests.support.stages import Stage
+
+
+class SlotsStage(Stage):
+    def play(self, start: Any) -> PlayedSlots:
+        return PlayedSlots(start)
+
+    def begin_all(self, worker: PlayedSlots) -> None:
+        """Let a worker handle all that it was sent, and begin it."""
+        while worker.inbox:
+            worker.take()
+            worker.begin(self.wall)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[SlotsStage]:
+    stage = SlotsStage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=10, slots=4))
+    stage.staff()
+    yield stage
+    stage.close()
+
+
+def test_there_are_as_many_workers_as_are_needed_for_the_concurrency(stage: SlotsStage) -> None:
+    assert len(stage.workers) == 3
+    stage.owner.scale(4)
+    stage.turn()
+    stage.hire()
+    assert len(stage.killed) == 2
+
+
+def test_no_more_run_than_may_and_they_are_shared_out(stage: SlotsStage) -> None:
+    stage.submit(*(new_task() for _ in range(20)))
+    assert sorted(len(run.tasks) for run in stage.sent) == [3, 3, 4]
+    assert stage.owner.crew.running() == 10
+    assert all(stage.task(task.id).state == "executing" for run in stage.sent for task in run.tasks)
+
+
+def test_one_that_has_ended_makes_room_for_the_next_without_waiting_for_its_neighbours(stage: SlotsStage) -> None:
+    tasks = [new_task() for _ in range(11)]
+    stage.submit(*tasks)
+    worker = stage.workers[min(stage.workers)]
+    stage.begin_all(worker)
+    worker.complete(min(worker.running), stage.wall)
+    stage.ring(worker)
+    assert [run.id for run in stage.sent[-1].tasks] == [tasks[10].id]
+    assert stage.states(tasks[10]) == ["executing"]
+
+
+def test_suspects_run_alone_in_workers_of_their_own_while_others_go_on(stage: SlotsStage) -> None:
+    tasks = [new_task(max_retries=0) for _ in range(4)]
+    stage.submit(*tasks[:1])
+    stage.submit(*tasks[1:])
+    worker = next(worker for worker in stage.workers.values() if len(worker.inbox) >= 2)
+    stage.begin_all(worker)
+    suspects = {run.id for run in worker.running.values()}
+    stage.lose(worker, -11)
+    stage.turn()
+    assert {stage.task(task_id).state for task_id in suspects} == {"available"}
+    while stage.hire():
+        pass
+    stage.turn()
+    alone = [slot for slot in stage.owner.crew.slots.values() if slot.alone]
+    assert len(alone) == len(suspects)
+    assert {flight.task.id for slot in alone if slot.batch for flight in slot.batch.flights.values()} == suspects
+    for slot in alone:
+        mine = stage.workers[slot.name]
+        stage.begin_all(mine)
+        mine.complete(min(mine.running), stage.wall)
+        stage.ring(mine)
+    for task_id in suspects:
+        ended = stage.task(task_id)
+        assert (ended.state, [(e["charged"], e["suspect"]) for e in ended.errors]) == ("completed", [(False, False)])
+    stage.turn()
+    stage.hire()
+    assert {slot.name for slot in alone} <= set(stage.killed)  # nobody needs them any more
+
+
+def test_the_only_one_that_ran_in_a_process_that_died_is_to_blame(stage: SlotsStage) -> None:
+    task = new_task(max_retries=0)
+    stage.submit(task)
+    worker = next(worker for worker in stage.workers.values() if worker.inbox)
+    stage.begin_all(worker)
+    stage.lose(worker, -11)
+    stage.turn()
+    ended = stage.task(task.id)
+    assert (ended.state, [(e["charged"], e.get("suspect")) for e in ended.errors]) == ("dead", [(True, None)])
+
+
+def test_the_queue_is_described_with_what_runs_in_each_worker(stage: SlotsStage) -> None:
+    stage.submit(*(new_task() for _ in range(7)))
+    for worker in stage.workers.values():
+        stage.begin_all(worker)
+    stage.wait(6)
+    stage.turn()
+    status = describe(stage.owner, stage.hiring, stage.now, 1)
+    assert sorted(worker.running for worker in status.workers) == [2, 2, 3]
+    assert status.running == 7
+    assert status.utilisation == pytest.approx(0.7)  # 7 of 10, since the queue was opened
+    lines = [_doing(worker_shown(worker, "mail")) for worker in status.workers]
+    assert sorted(line.partition(" for ")[2] for line in lines) == ["6s and 1 more", "6s and 1 more", "6s and 2 more"]
