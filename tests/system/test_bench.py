@@ -72,7 +72,17 @@ def test_speed_is_measured_beside_its_limits(tmp_path: Path) -> None:
     assert set(shown["latency"]) == {"accepted", "started", "finished"}
     assert all(0 < value["p50_ms"] <= value["p99_ms"] for value in shown["latency"].values())
     roles = {process["role"] for process in shown["memory"]["processes"]}
-    assert roles >= {"supervisor", "server", "admin", "logger", "registry", "queue noop", "worker of noop", "queue idle"}
+    assert roles >= {
+        "supervisor",
+        "server",
+        "admin",
+        "logger",
+        "registry",
+        "queue noop",
+        "worker of noop",
+        "queue idle",
+        "events",
+    }
     assert shown["memory"]["total_bytes"] == sum(process["bytes"] for process in shown["memory"]["processes"]) > 0
     assert shown["idle_cpu"]["value"] >= 0
     assert {"draining a backlog", "bare Starlette, one by one, 64 connections"} <= cells(measured)
