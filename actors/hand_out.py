@@ -38,7 +38,11 @@ class Mark(IntEnum):
     COMPLETED = 2
     """The payload is the result as JSON text."""
     FAILED = 3
-    """The payload is a JSON object: kind, message, traceback, discard."""
+    """The payload is a JSON object: kind, message, traceback, discard, and exit where a program has ended."""
+    LOGGED = 4
+    """What the attempt has logged, as a JSON list of lines; stands before its end."""
+    LAUNCHED = 5
+    """It goes on in a process that it has left running: the payload is its id."""
 
 
 class Record(NamedTuple):

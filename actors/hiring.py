@@ -63,8 +63,8 @@ class Hiring:
     def hire(self, name: str, pid: int) -> StartWorker:
         """Make the files of a worker whose process has just been forked, and its first message."""
         tokens, journal = self._folder.create(name)
-        self._owner.hired(Slot(name, pid, tokens, journal))
         files, start, owner = self._folder.files(name), self._start, self._owner
+        owner.hired(Slot(name, pid, tokens, journal, logs=files.logs))
         return StartWorker(
             worker=name,
             queue=owner.queue,

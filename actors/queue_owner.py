@@ -241,7 +241,7 @@ class QueueOwner(Foreman):
 
     def _stored(self, facts: Facts, now: Moment) -> None:
         """Go on after a commit: the facts are history."""
-        self.rates.add("completed", len(facts.change.completions), now.mono)
+        self.rates.add("completed", len(facts.change.completions) + facts.completed, now.mono)
         self.rates.add("failed", facts.failed, now.mono)
         self.dead = (self.dead + facts.dead)[-MAX_DEATHS_HELD:]
         for update in facts.change.updates:

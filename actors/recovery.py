@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from callboard.actors.crew import Flight, Moment
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed
-from callboard.actors.outcomes import Outcomes
+from callboard.actors.outcomes import Outcomes, note
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.task import CLAIMED, ErrorKind, TaskState
 from callboard.actors.worker_files import LeftBehind
@@ -38,9 +38,14 @@ def _settle(
     task: ReadyTask, number: int, records: Sequence[Record], outcomes: Outcomes, now: Moment, *, believed: bool
 ) -> None:
     begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
-    end = next((record for record in records if record.mark != Mark.BEGUN), None)
+    end = next((record for record in records if record.mark in {Mark.COMPLETED, Mark.FAILED}), None)
     if end is not None:
-        outcomes.ended(Flight(task, task.state, task.attempt), end, end.at if begun is None else begun)
+        flight = Flight(task, task.state, task.attempt)
+        for record in records:
+            note(flight, record)
+        # Whether the store has been told of a process is not known: as an update, the end clears it anyway.
+        flight.stored_launched = flight.launched
+        outcomes.ended(flight, end, end.at if begun is None else begun)
     elif begun is not None or (task.state == TaskState.EXECUTING and not believed):
         message = "Callboard itself was stopped or died while the task ran"
         outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))

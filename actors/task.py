@@ -58,6 +58,8 @@ class AttemptError:
     charged: bool
     traceback: str | None = None
     exit: str | int | None = None
+    logs: tuple[str, ...] = ()
+    """What it logged, as far as that was kept."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the store keeps and people see, without the fields that are not set."""
@@ -67,6 +69,8 @@ class AttemptError:
             shown["traceback"] = self.traceback
         if self.exit is not None:
             shown["exit"] = self.exit
+        if self.logs:
+            shown["logs"] = list(self.logs)
         return shown
 
 
@@ -115,6 +119,8 @@ class Task:
     errors: list[dict[str, Any]] = field(default_factory=list)
     result: Any = None
     meta: dict[str, Any] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)
+    """What the attempt that ended well has logged; those of the others stand in `errors`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the public form: RFC 3339 times, priority by name, `backoff_ms` beside the whole backoff."""

@@ -19,13 +19,15 @@ from typing import Final, Never
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from callboard.actors import processes
+from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.hand_out import JournalWriter, Mark, Tokens, record
-from callboard.actors.handlers import TaskContext, load_handler
+from callboard.actors.handlers import TaskContext
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.leftovers import kill_leftovers
 from callboard.actors.messages import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
-from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.runners.call import AttemptOutcome, failure
+from callboard.actors.runners.making import Runner, make_runners
 from callboard.actors.start_failure import describe_start_failure
 from callboard.actors.task import ErrorKind
 from callboard.actors.worker_files import WorkerFiles
@@ -45,7 +47,7 @@ class WorkerActor(CallboardActor):
         # themselves, so that none outlives its task unseen.
         os.setpgid(0, 0)
         processes.become_subreaper()
-        self._runners: dict[str, CallRunner] = {}
+        self._runners: dict[str, Runner] = {}
         self._last_batch = 0
 
     @handles(StartWorker)
@@ -59,17 +61,17 @@ class WorkerActor(CallboardActor):
         self._data_dir = Path(message.data_dir)
         self._tokens = Tokens(Path(message.tokens))
         self._journal = JournalWriter(Path(message.journal))
-        self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace
+        files = WorkerFiles.of(Path(message.tokens).parent, message.worker)
+        self._trace = files.trace
         faulthandler.enable(self._trace.open("w"))
+        self._logs = AttemptLogs(files.logs)
+        logging.root.addHandler(self._logs)
         settings = message.settings
         if "" not in sys.path:
             # As with `python -m`: a team's modules stand in the folder from which the server was started.
             sys.path.insert(0, "")
         try:
-            paths = {settings.worker: settings.worker, **settings.types}
-            for type_, path in paths.items():
-                if path:
-                    self._runners[type_] = CallRunner(load_handler(path), strict=settings.strict)
+            self._runners = make_runners(settings, self._logs.add)
         except BaseException as error:
             # The queue logs the reason when it is a new one: this happens again at each try.
             log.debug("worker %s of queue %s can't start", message.worker, message.queue, exc_info=True)
@@ -97,9 +99,10 @@ class WorkerActor(CallboardActor):
         while (token := self._tokens.take()) is not None:
             # The end of one task and the beginning of the next go into one write.
             self._journal.write(ended + record(number, token, Mark.BEGUN, time.time_ns() // 1_000))
+            logs = self._logs.begin(number, token)
             outcome = self._attempt(tasks[token])
             mark = Mark.COMPLETED if outcome.completed else Mark.FAILED
-            ended = record(number, token, mark, time.time_ns() // 1_000, outcome.payload)
+            ended = logs.end() + record(number, token, mark, time.time_ns() // 1_000, outcome.payload)
             if outcome.spent:
                 self._journal.write(ended)
                 os._exit(0)  # nothing runs here: the queue takes the rest back and charges nobody

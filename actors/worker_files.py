@@ -1,4 +1,4 @@
-"""The files that a queue's workers share with its owner: tokens, journal and the trace of a crash."""
+"""The files that a queue's workers share with its owner: tokens, journal, the trace of a crash and what was logged."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -16,11 +16,12 @@ class WorkerFiles:
     tokens: Path
     journal: Path
     trace: Path
+    logs: Path
 
     @classmethod
     def of(cls, folder: Path, worker: str) -> "WorkerFiles":
         """Name the files of this worker."""
-        return cls(folder / f"{worker}.tokens", folder / f"{worker}.journal", folder / f"{worker}.trace")
+        return cls(*(folder / f"{worker}.{name}" for name in ("tokens", "journal", "trace", "logs")))
 
     def read_trace(self) -> str | None:
         """Return what faulthandler wrote when the worker crashed, None if nothing."""
@@ -31,7 +32,7 @@ class WorkerFiles:
 
     def remove(self) -> None:
         """Delete the files of a worker that is gone."""
-        for path in (self.tokens, self.journal, self.trace):
+        for path in (self.tokens, self.journal, self.trace, self.logs):
             path.unlink(missing_ok=True)
 
 

@@ -9,12 +9,13 @@ from pydantic_core import CoreSchema
 
 from callboard.actors.options import Backoff, BackoffStrategy
 from callboard.conf.values import (
+    Command,
     Duration,
     DurationOrForever,
     DurationOrOff,
+    Handler,
     Priority,
     SizeOrNone,
-    WorkerPath,
     WorkerPathOrNone,
     refuse,
 )
@@ -68,7 +69,6 @@ class RetentionSettings(Section):
 
 
 NOT_YET: Final[dict[str, Any]] = {
-    "command": (),
     "slots": 1,
     "delivery": Delivery.AT_LEAST_ONCE,
     "aging": None,
@@ -76,13 +76,18 @@ NOT_YET: Final[dict[str, Any]] = {
 """Options that nothing acts on yet, with the one value that they take until then. To release one, delete its line."""
 
 
+COMMAND_TYPE: Final = "command"
+"""The type of the tasks that a queue's `command` runs: the program itself may change its name."""
+
+
 class QueueSettings(Section):
     """One queue's options, under the names of the configuration; durations in milliseconds, sizes in bytes."""
 
     worker: WorkerPathOrNone = ""
-    types: dict[Annotated[str, Field(min_length=1, max_length=200)], WorkerPath] = {}
-    """Further task types by name. A task that names none is run by `worker`."""
-    command: tuple[str, ...] = ()
+    types: dict[Annotated[str, Field(min_length=1, max_length=200)], Handler] = {}
+    """Further task types by name. A task that names none is run by `worker` or `command`."""
+    command: Command = ()
+    """A program and its arguments, started for each task, instead of `worker`."""
     concurrency: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 3
     slots: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     strict: Annotated[bool, Field(strict=True)] = False
@@ -108,6 +113,13 @@ class QueueSettings(Section):
             raise refuse("not available yet in this version")
         return value
 
+    @field_validator("command")
+    @classmethod
+    def _one_default(cls, command: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if command and info.data.get("worker"):
+            raise refuse("can't be given together with worker: both would run the tasks that name no type")
+        return command
+
     @property
     def timeout_ms(self) -> int:
         """How long an attempt may take."""
@@ -129,6 +141,12 @@ class QueueSettings(Section):
         return self.start_timeout
 
     @property
-    def handlers(self) -> dict[str, str]:
-        """Worker path by task type; the default type is named for its path."""
-        return ({self.worker: self.worker} if self.worker else {}) | self.types
+    def default_type(self) -> str:
+        """The type of tasks that name none; "" if the queue can't run such."""
+        return COMMAND_TYPE if self.command else self.worker
+
+    @property
+    def handlers(self) -> dict[str, str | tuple[str, ...]]:
+        """Worker path or command by task type; the default type is named for its path."""
+        default = self.command or self.worker
+        return ({self.default_type: default} if default else {}) | self.types

@@ -1,7 +1,8 @@
-"""Find out whether a worker path can be used, without importing anybody's code into this process."""
+"""Find out whether a worker path or a command can be used, without importing anybody's code into this process."""
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,16 +83,30 @@ def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool =
     return f"{module} can't be imported: it ends the process {ended}"
 
 
+def check_handler(handler: str | tuple[str, ...]) -> str | None:
+    """Tell why a worker path or a command can't be used, None if it can."""
+    return check_worker(handler) if isinstance(handler, str) else check_command(handler)
+
+
+def check_command(command: tuple[str, ...]) -> str | None:
+    """Tell why a command's program can't be found from this process's working directory, None if it can."""
+    if shutil.which(command[0]) is not None:
+        return None
+    return f"there is no program {command[0]!r} that can be started"
+
+
 def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
     """Return a line for everything that keeps these queues' workers from running, each path tried once."""
-    paths = sorted({path for settings in queues.values() for path in settings.handlers.values()})
+    handlers = list({handler for settings in queues.values() for handler in settings.handlers.values()})
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        problems = dict(zip(paths, threads.map(check_worker, paths), strict=True))
+        problems = dict(zip(handlers, threads.map(check_handler, handlers), strict=True))
     lines = []
     for name, settings in queues.items():
         if not settings.handlers and settings.concurrency:
-            lines.append(f"[queues.{name}] worker: without a worker or types no task of this queue runs")
-        for type_, path in settings.handlers.items():
-            if problem := problems[path]:
-                lines.append(f"[queues.{name}] {'worker' if type_ == path else f'types.{type_}'}: {problem}")
+            lines.append(f"[queues.{name}] worker: without a worker, command or types no task of this queue runs")
+        for type_, handler in settings.handlers.items():
+            if problem := problems[handler]:
+                default = "command" if settings.command else "worker"
+                option = f"types.{type_}" if type_ in settings.types else default
+                lines.append(f"[queues.{name}] {option}: {problem}")
     return lines

@@ -27,6 +27,7 @@ class Attempt(Answer):
     charged: bool = Field(description="Whether it counts against max_retries.")
     traceback: str = Field("")
     exit: str | int = Field("", description="The name of the signal or the exit code.")
+    logs: list[str] = Field([], description="The last lines that it logged.")
 
 
 class BackoffShown(Answer):
@@ -60,7 +61,8 @@ class TaskShown(Answer):
     finished_at: Time | None
     errors: list[Attempt]
     result: Any
-    meta: dict[str, Any]
+    meta: dict[str, Any] = Field(description="`launched`: the process that the task has started and waits for.")
+    logs: list[str] = Field(description="The last lines that the attempt logged that ended well.")
 
 
 class WorkerShown(Answer):

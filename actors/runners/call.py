@@ -1,6 +1,7 @@
 """How a worker runs one attempt: it calls the handler and turns whatever happens into an outcome."""
 
 import asyncio
+import contextvars
 import inspect
 import json
 import traceback
@@ -57,7 +58,8 @@ class CallRunner:
         async def finish() -> Any:
             return await awaitable
 
-        return self._loop.run(finish())
+        # Else all would run in the context in which the first one did, and what they log would be taken for its.
+        return self._loop.run(finish(), context=contextvars.copy_context())
 
     def _judge(self, value: Any) -> AttemptOutcome:  # noqa: PLR0911 - one return a kind of value
         if value is None:
@@ -81,9 +83,23 @@ class CallRunner:
         return AttemptOutcome(completed=True, payload=payload)
 
 
-def failure(kind: ErrorKind, message: str, trace: str | None = None, *, discard: bool = False) -> AttemptOutcome:
-    """Make the outcome of a failed attempt."""
-    said = {"kind": kind, "message": message[:MAX_MESSAGE_CHARACTERS], "traceback": trace, "discard": discard}
+def failure(
+    kind: ErrorKind,
+    message: str,
+    trace: str | None = None,
+    *,
+    discard: bool = False,
+    exit_name: str | int | None = None,
+) -> AttemptOutcome:
+    """Make the outcome of a failed attempt; exit_name: how a program of its own ended."""
+    said: dict[str, Any] = {
+        "kind": kind,
+        "message": message[:MAX_MESSAGE_CHARACTERS],
+        "traceback": trace,
+        "discard": discard,
+    }
+    if exit_name is not None:
+        said["exit"] = exit_name
     return AttemptOutcome(completed=False, payload=json.dumps(said).encode())
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaDa
 
 from callboard.actors.task import CLAIMED, TaskState
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`: compared by hand, since importing Alembic takes longer than a start."""
 
 metadata = MetaData()
@@ -48,6 +48,8 @@ tasks = Table(
     Column("context", Text, nullable=False),
     Column("result", Text),
     Column("errors", Text),  # NULL: []
+    Column("logs", Text),  # NULL: []
+    Column("launched", BigInteger),
 )
 
 LISTED_STATES = [

@@ -38,6 +38,11 @@ from callboard.http.validation import read_model, read_query
 DESCRIBE_SECONDS: Final = 3.0
 """So long a queue's owner has to say how it is, before it is shown as not answering."""
 
+NO_COMMANDS: Final = (
+    "can't be set over HTTP, where it would let everybody run any program: "
+    "write it in the configuration file, or use `callboard queue create`"
+)
+
 
 async def list_queues(request: Request) -> Response:
     """Show all queues."""
@@ -152,15 +157,17 @@ async def _shown_from_store(edge: Edge, name: str, why: str) -> dict[str, Any]:
 
 
 async def _check_workers(settings: QueueSettings) -> None:
-    """Refuse workers that can't be imported. Raises `Invalid`."""
-    handlers = settings.handlers
-    paths = sorted(set(handlers.values()))
+    """Refuse commands, and workers that can't be imported. Raises `Invalid`."""
+    errors: Errors = {}
+    if settings.command:
+        errors["command"] = [NO_COMMANDS]
+    types: Errors = {name: [NO_COMMANDS] for name, handler in settings.types.items() if not isinstance(handler, str)}
+    paths = sorted({handler for handler in settings.handlers.values() if isinstance(handler, str)})
     checks = (asyncio.to_thread(check_worker, path, declared=True) for path in paths)
     reasons = dict(zip(paths, await asyncio.gather(*checks), strict=True))
-    errors: Errors = {}
     if settings.worker and (reason := reasons[settings.worker]):
         errors["worker"] = [reason]
-    types = {name: [reason] for name, path in settings.types.items() if (reason := reasons[path])}
+    types |= {name: [reason] for name, path in settings.types.items() if isinstance(path, str) and (reason := reasons[path])}
     if types:
         errors["types"] = types
     if errors:

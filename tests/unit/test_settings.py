@@ -139,7 +139,7 @@ def test_a_bad_option_of_a_queue_is_refused(value: dict[str, Any], place: str, r
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("command", ["java", "-jar", "x.jar"]), ("slots", 2), ("delivery", "at_most_once"), ("aging", "10s")],
+    [("slots", 2), ("delivery", "at_most_once"), ("aging", "10s")],
 )
 def test_an_option_that_nothing_acts_on_yet_is_refused_instead_of_ignored(option: str, value: object) -> None:
     assert reasons({option: value}) == {option: "not available yet in this version"}
