@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callboard.actors.task import Task, TaskState
 
 # isort: split
-from callboard.actors.handlers import Discard, Error, Ok, Worker, task
+from callboard.actors.handlers import Discard, Error, Launched, Ok, ProcessEnd, Worker, fail, task
 
 if TYPE_CHECKING:
     from callboard.actors.client import AsyncClient, Client
@@ -25,12 +25,15 @@ __all__ = [
     "Client",
     "Discard",
     "Error",
+    "Launched",
     "LocalClient",
     "Ok",
+    "ProcessEnd",
     "Task",
     "TaskRequest",
     "TaskState",
     "Worker",
+    "fail",
     "task",
 ]
 

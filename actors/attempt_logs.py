@@ -100,6 +100,13 @@ class AttemptLogs(logging.Handler):
         _current.set(attempt)
         return attempt
 
+    def running(self) -> Attempt | None:
+        """Return the attempt that runs in this context, None between two."""
+        attempt = _current.get()
+        if attempt is None or attempt.ended:
+            attempt = self._latest
+        return None if attempt is None or attempt.ended else attempt
+
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record: a line, and one more for each line of its traceback."""
         try:
@@ -122,10 +129,7 @@ class AttemptLogs(logging.Handler):
 
     def add(self, text: str) -> None:
         """Keep a text, line by line, for the attempt that runs here."""
-        attempt = _current.get()
-        if attempt is None or attempt.ended:
-            attempt = self._latest
-        if attempt is None or attempt.ended:
+        if (attempt := self.running()) is None:
             return
         for line in text.splitlines():
             kept = attempt.add(line)

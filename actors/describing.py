@@ -47,6 +47,7 @@ def _worker(slot: Slot, now: Moment) -> WorkerStatus:
         task_age_ms=age,
         memory=_memory(slot.pid),
         tasks_done=slot.tasks_done,
+        launched=None if running is None else running[1].launched,
     )
 
 

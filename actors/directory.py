@@ -22,7 +22,7 @@ from callboard.actors.messages import (
     SettingsChanged,
     StartRegistry,
 )
-from callboard.actors.roll import Entry, Roll, is_empty
+from callboard.actors.roll import Entry, Roll, is_empty, taught
 from callboard.actors.store.opening import microseconds, open_store
 
 
@@ -78,13 +78,16 @@ class Directory(CallboardActor):
             return
         entry = self.roll.get(message.queue)
         with closing(open_store(self.start_message.store_url)) as store:
-            before = next((row.configured for row in store.queues() if row.name == message.queue), "")
-            row = store.put_queue(message.queue, message.settings.model_dump_json(), before, microseconds())
+            before = next((row for row in store.queues() if row.name == message.queue), None)
+            settings, configured = message.settings, ""
+            if before is not None:
+                settings, configured = taught(settings, before), before.configured
+            row = store.put_queue(message.queue, settings.model_dump_json(), configured, microseconds())
         if entry is None:
             self.roll.add(message.queue)
         elif entry.ready is not None:
-            self.send(entry.address, ApplySettings(entry.name, message.settings, row.settings_version))
-            entry.have_settings(message.settings, row.settings_version)
+            self.send(entry.address, ApplySettings(entry.name, settings, row.settings_version))
+            entry.have_settings(settings, row.settings_version)
         self.send(sender, QueuePut(message.request_id, message.queue, entry is None))
         self.go_on()
 

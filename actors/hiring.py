@@ -80,6 +80,12 @@ class Hiring:
             log_format=start.log_format,
         )
 
+    @property
+    def must_learn(self) -> bool:
+        """Whether a worker is on its way that will say what is not known yet of its tasks."""
+        owner = self._owner
+        return bool(self._wanted()) and owner.settings.unlearned and not self._failures and not self.trouble
+
     def ready(self, worker: str, address: object) -> None:
         """Take note of a worker that can run tasks."""
         slot = self._owner.crew.slots.get(worker)

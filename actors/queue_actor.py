@@ -29,7 +29,6 @@ from callboard.actors.messages import (
     DeathsNoted,
     PurgeDead,
     QueueNotReady,
-    QueueReady,
     QueueStopped,
     RefusalReason,
     Refused,
@@ -43,7 +42,7 @@ from callboard.actors.messages import (
     WorkerFailed,
     WorkerReady,
 )
-from callboard.actors.queue_controls import QueueControls, read_clocks
+from callboard.actors.queue_controls import LEARN_SECONDS, QueueControls, read_clocks
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
@@ -96,7 +95,7 @@ class QueueActor(QueueControls):
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
-        self.send(sender, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
+        self.announce_by = now.mono + LEARN_SECONDS
         self.go_on(now)
 
     @handles(StopQueue)
@@ -174,6 +173,7 @@ class QueueActor(QueueControls):
         if child is not None and self.owner is not None:
             self.mark_ready(child)
             self.hiring.ready(message.worker, sender)
+            self.learn(message)
             self.go_on(read_clocks())
 
     @handles(WorkerFailed)
@@ -253,6 +253,7 @@ class QueueActor(QueueControls):
         for name in names:
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
             self.send(child.address, self.hiring.hire(name, child.pid))
+        self.announce(now)
         hire_next = self.hiring.next_look(now)
         self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
 

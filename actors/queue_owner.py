@@ -7,7 +7,7 @@ known at that moment: new tasks, outcomes of all workers, the next hand-outs.
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Moment, care_for
@@ -22,6 +22,7 @@ from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Tr
 from callboard.actors.task import ENDED_STATES, TaskState
 from callboard.actors.worker_files import LeftBehind
 from callboard.conf.settings import QueueSettings
+from callboard.conf.type_defaults import TypeDefaults
 
 MAX_DEATHS_HELD = 1_000
 """So many wait to be forwarded to the DeadLetter; older ones are in the store anyway."""
@@ -113,7 +114,17 @@ class QueueOwner(Foreman):
 
     def scale(self, concurrency: int) -> None:
         """Change the concurrency, now and after a restart. Raises `StoreUnavailable`."""
-        settings = self.settings.model_copy(update={"concurrency": concurrency})
+        self._set(self.settings.model_copy(update={"concurrency": concurrency}))
+
+    def learn(self, learned: Mapping[str, TypeDefaults]) -> bool:
+        """Take note of what a worker's handlers say of their tasks; True if that is news. Raises `StoreUnavailable`."""
+        settings = self.settings.with_learned(learned)
+        if settings == self.settings:
+            return False
+        self._set(settings)
+        return True
+
+    def _set(self, settings: QueueSettings) -> None:
         with self.store.transaction() as transaction:
             self.settings_version = transaction.set_settings(settings.model_dump_json())
         self.settings = settings

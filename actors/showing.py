@@ -64,4 +64,5 @@ def worker_shown(worker: WorkerStatus, queue: str) -> dict[str, Any]:
         "task_age_ms": worker.task_age_ms,
         "memory": worker.memory,
         "tasks_done": worker.tasks_done,
+        "launched": worker.launched,
     }

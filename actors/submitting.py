@@ -43,6 +43,8 @@ def new_task(
 
     `context_json` is trusted to be the text of a JSON object (`context_text` makes it). Raises `InvalidOption`.
     """
+    type = resolve_type(settings, type, queue)  # noqa: A001 - as above
+    settings = settings.of_type(type)
     if max_retries is None:
         max_retries = settings.max_retries
     elif not 0 <= max_retries <= MAX_RETRIES:
@@ -58,7 +60,7 @@ def new_task(
     check_run_at(run_at)
     return NewTask(
         str(uuid_utils.uuid7()),
-        resolve_type(settings, type, queue),
+        type,
         context_json,
         priority,
         max_retries,
@@ -88,7 +90,7 @@ def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> 
         if default or not settings.types:
             return default
         raise InvalidOption(f"can't be blank: the queue has {_listed(settings)}", field="type")
-    if type in settings.types or type == default or not (settings.types or default):
+    if type in settings.types or type in {default, settings.worker} or not (settings.types or default):
         return type
     place = f"queue {queue!r}" if queue else "this queue"
     raise InvalidOption(f"unknown type {type!r} in {place}: {nearest(type, known_types(settings))}", field="type")

@@ -71,7 +71,7 @@ class WorkerActor(CallboardActor):
             # As with `python -m`: a team's modules stand in the folder from which the server was started.
             sys.path.insert(0, "")
         try:
-            self._runners = make_runners(settings, self._logs.add)
+            self._runners, learned = make_runners(settings, self._logs.add, self._launched)
         except BaseException as error:
             # The queue logs the reason when it is a new one: this happens again at each try.
             log.debug("worker %s of queue %s can't start", message.worker, message.queue, exc_info=True)
@@ -80,7 +80,7 @@ class WorkerActor(CallboardActor):
             return
         if settings.max_memory:
             _limit_memory(settings.max_memory)
-        self.send(sender, WorkerReady(message.worker, os.getpid()))
+        self.send(sender, WorkerReady(message.worker, os.getpid(), learned))
 
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
@@ -108,6 +108,12 @@ class WorkerActor(CallboardActor):
                 os._exit(0)  # nothing runs here: the queue takes the rest back and charges nobody
         if ended:
             self._journal.write(ended)
+
+    def _launched(self, pid: int) -> None:
+        """Tell which process the task goes on in."""
+        if (attempt := self._logs.running()) is not None:
+            at = time.time_ns() // 1_000
+            self._journal.write(record(attempt.number, attempt.token, Mark.LAUNCHED, at, str(pid).encode()))
 
     def _end_untold(self, error: BaseException) -> Never:
         """End this process, which can't tell any more what happens in it: a task has closed its files or taken all memory.

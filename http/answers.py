@@ -76,6 +76,7 @@ class WorkerShown(Answer):
     task_age_ms: int | None
     memory: int | None = Field(description="Bytes (RSS).")
     tasks_done: int
+    launched: int | None = Field(description="The process that its task has started and waits for.")
 
 
 class Counts(Answer):

@@ -93,4 +93,5 @@ def _doing(worker: dict[str, Any]) -> str:
 
     if not worker["task"]:
         return str(worker["state"])
-    return f"{worker['state']} with {worker['task']} for {duration(worker['task_age_ms'])}"
+    process = f", in process {worker['launched']}" if worker["launched"] else ""
+    return f"{worker['state']} with {worker['task']} for {duration(worker['task_age_ms'])}{process}"

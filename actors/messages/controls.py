@@ -63,6 +63,8 @@ class WorkerStatus:
     task_age_ms: int | None
     memory: int | None
     tasks_done: int
+    launched: int | None = None
+    """The process that its task has left running, and waits for."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def task_given(ctx: TaskContext) -> dict[str, Any]:
 def _failed(code: str | int, last_words: str) -> AttemptOutcome:
     how = f"signal {code}" if isinstance(code, str) else f"exit code {code}"
     message = f"it ended with {how}" + (f": {last_words}" if last_words else "")
-    return failure(ErrorKind.ERROR, message, exit_name=code)
+    return failure(ErrorKind.ERROR, message, exit=code)
 
 
 def _judge(output: bytes) -> AttemptOutcome:
