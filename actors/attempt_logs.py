@@ -135,6 +135,13 @@ class AttemptLogs(logging.Handler):
             kept = attempt.add(line)
             self._write(f"{attempt.number} {attempt.token} {json.dumps(kept)}\n".encode())
 
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        super().close()
+
     def _write(self, line: bytes) -> None:
         # A full disk, or a task that has closed its files, is no reason for a task's logging to fail.
         with contextlib.suppress(OSError):

@@ -172,6 +172,11 @@ def read_left_behind(path: Path, boot_id: str) -> list[Record] | None:
     return _parse(rest)[0]
 
 
+def read_records(content: bytes) -> list[Record]:
+    """Return the records of which `record` wrote the bytes."""
+    return _parse(content)[0]
+
+
 def _parse(content: bytes) -> tuple[list[Record], int]:
     """Return the whole, undamaged records and where they end; stops at the first that is not."""
     records: list[Record] = []

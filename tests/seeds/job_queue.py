@@ -37,6 +37,9 @@ def configuration(folder: Path) -> str:
     programs = {"work.sh": SHELL, "work.js": NODE, "Work.java": JAVA}
     for name, text in programs.items():
         (folder / name).write_text(text)
+    script = folder / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
     sh, js, java = (json.dumps(str(folder / name)) for name in programs)
     return f"""
 [queues.ds]
@@ -45,6 +48,10 @@ concurrency = 2
 priority = 5
 poll_interval = "1h"
 backoff = {{ strategy = "linear", base = "30ms", cap = "50ms" }}
+
+[queues.single]
+worker = "{PLAY}"
+concurrency = 1
 
 [queues.report]
 worker = "{HERE}:Report"
@@ -78,7 +85,7 @@ flood = ["sh", "-c", "yes"]
 signal = ["sh", "-c", "kill -TERM $$"]
 deaf = ["sh", "-c", "exec <&-; echo 1"]
 silent = ["true"]
-script = [{sh}]
+script = [{json.dumps(str(script))}]
 hangs = ["sh", "-c", "echo began >&2; sleep 1000 & setsid sleep 1001; true"]
 node = ["node", {js}]
 java = ["java", {java}]

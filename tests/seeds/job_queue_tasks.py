@@ -27,8 +27,7 @@ class Report(Worker, max_attempts=4, timeout="20s", priority="high", backoff={"b
                 fail("from deep below")
             case "well":
                 return Ok({"rows": 3})
-            case _:
-                raise ValueError("no rows")
+        raise ValueError("no rows")
 
     def after_error(self, task: TaskContext, error: BaseException | Error | Discard) -> None:
         """Note what has failed; fail as well if told to."""
