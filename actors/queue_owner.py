@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
+from callboard.actors import transition_log
 from callboard.actors.admission import Arrivals, admit
 from callboard.actors.crew import Moment, care_for
 from callboard.actors.errors import DuplicateTask, StoreUnavailable
@@ -78,6 +79,8 @@ class QueueOwner(Foreman):
         if facts.change:
             with self.store.transaction() as transaction:
                 transaction.apply(facts.change)
+            if transition_log.wanted():
+                transition_log.log_transitions(self.queue, facts.change)
             self._stored(facts, now)
 
     def store_wishes(self, updates: list[TaskUpdate], now: Moment) -> None:
@@ -146,7 +149,8 @@ class QueueOwner(Foreman):
             with self.store.transaction() as transaction:
                 self._bring_in(transaction, arrivals, now)
                 launches = self._launcher.choose(self._free(), now.wall, now.mono)
-                transaction.apply(self._change(arrivals, launches, now))
+                change = self._change(arrivals, launches, now)
+                transaction.apply(change)
         except StoreUnavailable as error:
             self._undo(arrivals, launches)
             self._in_trouble(str(error), now)
@@ -155,6 +159,8 @@ class QueueOwner(Foreman):
             self._undo(arrivals, launches)
             raise
         self.trouble, self._store_failures = "", 0
+        if transition_log.wanted():
+            transition_log.log_transitions(self.queue, change, self.places.promoted)
         self._stored(self.outcomes.facts, now)
         if arrivals is not None:
             self.rates.add("submitted", len(arrivals.placed), now.mono)
