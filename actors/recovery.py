@@ -24,18 +24,27 @@ def recover(
     """Add to the outcomes' facts what became of every handed-out task."""
     for hand_out in hand_outs:
         believed = hand_out.worker in left.workers
+        logs = left.logs_of(hand_out.worker, hand_out.number) if believed else {}
         for index, task_id in enumerate(hand_out.ids):
             task = tasks.get(task_id)
             # An outcome of this or a later hand-out is in the store already: the batch outlived this task.
             if task is None or task.state not in _HANDED_OUT or task.hand_out >= hand_out.number:
                 continue
             records = left.records.get((hand_out.number, index), ())
-            _settle(task, hand_out.number, records, outcomes, now, believed=believed)
+            lines = tuple(logs.get(index, ()))
+            _settle(task, hand_out.number, records, outcomes, now, believed=believed, logs=lines)
         outcomes.facts.change.hand_outs_ended.append(hand_out.number)
 
 
 def _settle(
-    task: ReadyTask, number: int, records: Sequence[Record], outcomes: Outcomes, now: Moment, *, believed: bool
+    task: ReadyTask,
+    number: int,
+    records: Sequence[Record],
+    outcomes: Outcomes,
+    now: Moment,
+    *,
+    believed: bool,
+    logs: tuple[str, ...],
 ) -> None:
     begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
     end = next((record for record in records if record.mark in {Mark.COMPLETED, Mark.FAILED}), None)
@@ -48,6 +57,6 @@ def _settle(
         outcomes.ended(flight, end, end.at if begun is None else begun)
     elif begun is not None or (task.state == TaskState.EXECUTING and not believed):
         message = "Callboard itself was stopped or died while the task ran"
-        outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))
+        outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall, logs=logs))
     else:
         outcomes.release(task)

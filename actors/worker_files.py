@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callboard.actors.attempt_logs import read_lines
 from callboard.actors.hand_out import JournalReader, Record, Tokens, read_left_behind
 
 MAX_TRACE_CHARACTERS = 8_000
@@ -45,6 +46,11 @@ class LeftBehind:
 
     workers: set[str] = field(default_factory=set)
     records: dict[tuple[int, int], list[Record]] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def logs_of(self, worker: str, number: int) -> dict[int, list[str]]:
+        """Return what the tasks of a batch had logged that had not ended, by index."""
+        return {} if self.folder is None else read_lines(WorkerFiles.of(self.folder, worker).logs, number)
 
 
 class QueueFolder:
@@ -57,7 +63,7 @@ class QueueFolder:
 
     def left_behind(self) -> "LeftBehind":
         """Return what earlier owners' workers wrote; all of them must be gone."""
-        found = LeftBehind()
+        found = LeftBehind(folder=self._folder)
         for path in sorted(self._folder.glob("*.journal")):
             records = read_left_behind(path, self._boot_id)
             if records is None:
