@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -69,14 +69,9 @@ def annotation_at(model: type[BaseModel], path: Sequence[int | str]) -> Any:
 
 def _wanted(annotation: Any) -> Any:
     """Return the model that an option takes if it takes one or nothing, else the type as it is."""
-    return (
-        next((arm for arm in get_args(annotation) if is_model(arm)), annotation) if is_optional(annotation) else annotation
-    )
-
-
-def is_optional(annotation: Any) -> bool:
-    """Tell whether an option may also be None."""
-    return get_origin(annotation) in {Union, UnionType} and NoneType in get_args(annotation)
+    if get_origin(annotation) not in {Union, UnionType}:
+        return annotation
+    return next((arm for arm in get_args(annotation) if is_model(arm)), annotation)
 
 
 def is_model(annotation: Any) -> bool:

@@ -2,7 +2,10 @@
 
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -112,9 +115,6 @@ def test_the_samples_can_be_run(tmp_path: Path) -> None:
 
 
 def test_a_process_is_waited_for() -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     class Starts(Worker):
         def perform(self, task: TaskContext) -> Any:
             return Launched(subprocess.Popen([sys.executable, "-c", "raise SystemExit(5)"]))
@@ -131,10 +131,11 @@ def test_logging_is_left_as_it_was() -> None:
     assert (logging.root.handlers, logging.getLogger("callboard.task").level) == before
 
 
-def test_the_documents_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documents_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     shop, tests = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)[:2]
-    (tmp_path / "shop.py").write_text(shop)
-    monkeypatch.syspath_prepend(tmp_path)
+    module = ModuleType("shop")
+    exec(compile(shop, "shop.py", "exec"), vars(module))
+    monkeypatch.setitem(sys.modules, "shop", module)
     names: dict[str, Any] = {}
     exec(compile(tests, "test_shop.py", "exec"), names)
     examples = [example for name, example in names.items() if name.startswith("test_")]
