@@ -63,7 +63,9 @@ class Attempt(Lines):
     __slots__ = ("ended", "number", "token")
 
     def __init__(self, number: int, token: int) -> None:
-        super().__init__()
+        # Without the base's constructor: one of these is made for each task.
+        self._lines = None
+        self._size = 0
         self.number = number
         self.token = token
         self.ended = False

@@ -65,7 +65,6 @@ class WorkerActor(CallboardActor):
         self._trace = files.trace
         faulthandler.enable(self._trace.open("w"))
         self._logs = AttemptLogs(files.logs)
-        logging.root.addHandler(self._logs)
         settings = message.settings
         if "" not in sys.path:
             # As with `python -m`: a team's modules stand in the folder from which the server was started.
@@ -78,6 +77,7 @@ class WorkerActor(CallboardActor):
             self.send(sender, WorkerFailed(message.worker, describe_start_failure(error)))
             self.send(self.myAddress, ActorExitRequest())
             return
+        logging.root.addHandler(self._logs)  # only now: a team's modules may set up logging when they are imported
         if settings.max_memory:
             _limit_memory(settings.max_memory)
         self.send(sender, WorkerReady(message.worker, os.getpid(), learned))
