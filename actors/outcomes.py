@@ -7,12 +7,12 @@ import json
 import random
 from dataclasses import dataclass, field
 
-from callboard.actors.attempt_logs import read_lines
-from callboard.actors.crew import Batch, Crew, Doom, Flight, Moment, Slot
+from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed, begin, cancel, complete, fail, give_back
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
+from callboard.actors.side_records import note, recall_logs
 from callboard.actors.store import Change, Completion, ReadyTask, TaskUpdate
 from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window
@@ -223,22 +223,6 @@ class Outcomes:
 
     def _write(self, update: TaskUpdate) -> None:
         self.facts.change.updates.append(update)
-
-
-def note(flight: Flight, record: Record) -> None:
-    """Take note of a record that is neither beginning nor end."""
-    if record.mark == Mark.LOGGED:
-        flight.logs = tuple(json.loads(record.payload))
-    elif record.mark == Mark.LAUNCHED:
-        flight.launched = int(record.payload)
-
-
-def recall_logs(slot: Slot, batch: Batch) -> None:
-    """Find what the tasks had logged that ran when their worker died."""
-    if slot.logs is not None:
-        for index, lines in read_lines(slot.logs, batch.number).items():
-            if index in batch.flights:
-                batch.flights[index].logs = tuple(lines)
 
 
 def _as_stored(task: ReadyTask, update: TaskUpdate) -> ReadyTask:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from callboard.actors.crew import Flight, Moment
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed
-from callboard.actors.outcomes import Outcomes, note
+from callboard.actors.outcomes import Outcomes
+from callboard.actors.side_records import note
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.task import CLAIMED, ErrorKind, TaskState
 from callboard.actors.worker_files import LeftBehind

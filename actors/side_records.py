@@ -1,0 +1,23 @@
+"""What a worker tells of an attempt beside its beginning and end: what it has logged, and the process that it goes on in."""
+
+import json
+
+from callboard.actors.attempt_logs import read_lines
+from callboard.actors.crew import Batch, Flight, Slot
+from callboard.actors.hand_out import Mark, Record
+
+
+def note(flight: Flight, record: Record) -> None:
+    """Take note of a record that is neither beginning nor end."""
+    if record.mark == Mark.LOGGED:
+        flight.logs = tuple(json.loads(record.payload))
+    elif record.mark == Mark.LAUNCHED:
+        flight.launched = int(record.payload)
+
+
+def recall_logs(slot: Slot, batch: Batch) -> None:
+    """Find what the tasks had logged that ran when their worker died."""
+    if slot.logs is not None:
+        for index, lines in read_lines(slot.logs, batch.number).items():
+            if index in batch.flights:
+                batch.flights[index].logs = tuple(lines)
