@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
+from callboard.conf.learning import learned_of
 from callboard.conf.queue_settings import QueueSettings
 
 IMPORT_SECONDS: Final = 10.0
@@ -128,3 +129,9 @@ def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
                 option = f"types.{type_}" if type_ in settings.types else default
                 lines.append(f"[queues.{name}] {option}: {problem}")
     return lines
+
+
+def taught_by_looking(settings: QueueSettings) -> QueueSettings:
+    """Return the settings with what their workers say, each imported in a process of its own; they must be usable."""
+    paths = {handler for handler in settings.handlers.values() if isinstance(handler, str)}
+    return settings.with_learned(learned_of(settings, {path: look_at(path).options for path in paths}))

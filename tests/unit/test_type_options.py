@@ -11,6 +11,7 @@ from callboard.actors.submitting import new_task, resolve_type
 from callboard.conf.learning import learned_of
 from callboard.conf.queue_settings import QueueSettings
 from callboard.conf.type_defaults import read_type_defaults
+from callboard.conf.worker_paths import taught_by_looking
 
 
 class Parent(Worker, max_attempts=20, timeout="5m", name="parent"):
@@ -92,6 +93,11 @@ def test_changed_settings_keep_what_was_learned_of_handlers_that_stay() -> None:
     assert after.unlearned
     assert QueueSettings(worker="other:b").taught_by(before).learned == {}
     assert QueueSettings.model_validate_json(before.model_dump_json()) == before
+
+
+def test_what_workers_say_can_be_looked_up_before_any_of_them_runs() -> None:
+    settings = QueueSettings(worker="tests.seeds.job_queue_tasks:tell", types={"x": ("true",)})
+    assert taught_by_looking(settings).learned["tell"].max_retries == 6
 
 
 def test_both_spellings_of_the_budget_agree() -> None:
