@@ -37,11 +37,11 @@ def wait_for(process: Any, pid: int) -> ProcessEnd:
 def _wait_for_stranger(pid: int) -> None:
     try:
         descriptor = os.pidfd_open(pid)
-    except AttributeError:  # not Linux
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # not Linux, or an old one
         _poll(pid)
         return
-    except OSError:
-        return  # it is gone
     try:
         select.select([descriptor], [], [])
     finally:
