@@ -134,8 +134,7 @@ class AttemptLogs(logging.Handler):
         if (attempt := self.running()) is None:
             return
         for line in text.splitlines():
-            kept = attempt.add(line)
-            self._write(f"{attempt.number} {attempt.token} {json.dumps(kept)}\n".encode())
+            self._write(attempt, attempt.add(line))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -144,24 +143,29 @@ class AttemptLogs(logging.Handler):
             self._fd = -1
         super().close()
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, attempt: Attempt, line: str) -> None:
+        lines = [line]
         # A full disk, or a task that has closed its files, is no reason for a task's logging to fail.
         with contextlib.suppress(OSError):
             if self._written > _MAX_FILE_BYTES:
                 os.ftruncate(self._fd, 0)
                 self._written = 0
-            self._written += os.write(self._fd, line)
+                lines = attempt.as_list()
+            text = "".join(f"{attempt.number} {attempt.token} {json.dumps(each)}\n" for each in lines)
+            self._written += os.write(self._fd, text.encode())
 
 
 def read_lines(path: Path, number: int) -> dict[int, list[str]]:
     """Return what the attempts of a batch had logged in a worker that is gone, by token; without what was torn."""
     try:
         with path.open("rb") as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0))
-            written = file.read()
+            start = max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0)
+            file.seek(start)
+            written = file.read().split(b"\n")
     except OSError:
         return {}
-    return _by_token(written.split(b"\n"), str(number).encode())
+    # Where a line was cut in two, its rest may look like one of another batch.
+    return _by_token(written[1:] if start else written, str(number).encode())
 
 
 def _by_token(written: Iterable[bytes], number: bytes) -> dict[int, list[str]]:

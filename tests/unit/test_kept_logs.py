@@ -138,6 +138,18 @@ def test_what_was_written_survives_and_is_told_apart(logs: AttemptLogs, tmp_path
     assert read_lines(tmp_path / "absent", 2) == {}
 
 
+def test_a_task_that_never_stops_logging_fills_no_disk_and_its_last_lines_survive(logs: AttemptLogs, tmp_path: Path) -> None:
+    attempt = logs.begin(1, 0)
+    largest = 0
+    for number in range(3_000):
+        logs.add(f"{number} {'x' * 500}")
+        largest = max(largest, (tmp_path / "logs").stat().st_size)
+        if number % 100 == 0:
+            assert read_lines(tmp_path / "logs", 1)[0] == attempt.as_list()
+    assert largest < 1_100_000
+    assert read_lines(tmp_path / "logs", 1)[0] == attempt.as_list()
+
+
 # ------------------------------------------------------------ in its queue
 
 
