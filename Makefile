@@ -15,7 +15,7 @@ UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate
 
 help:
 	@echo "make serve     start Callboard on http://127.0.0.1:4000, data in ./var"
-	@echo "make test      run all tests (ARGS='-k name' for some)"
+	@echo "make test      run all tests (ARGS='-k name' for some, ARGS=-n0 for one after the other)"
 	@echo "make coverage  run all tests and say which lines none of them reaches"
 	@echo "make check     lint, types and all tests: what CI runs"
 	@echo "make bench     measure speed and memory"
@@ -25,11 +25,18 @@ help:
 serve: $(VENV)/.installed
 	@exec $(BIN)/callboard serve --config conf/callboard.toml
 
+# A file stays together, for its tests share servers; in the order of their names the slow ones come in the middle, so that
+# no process is the last for long. ARGS comes after this and can take it back: ARGS='-n0 tests/unit'.
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 coverage: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# Where no bytecode may be written, each of the thousand processes of a run would compile everything anew.
+test coverage: export PYTHONDONTWRITEBYTECODE :=
 
 check: lint types
 	@$(MAKE) --no-print-directory test

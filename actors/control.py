@@ -8,13 +8,11 @@ from callboard.actors.caller import QueueCaller
 from callboard.actors.connection import Connection
 from callboard.actors.errors import CallboardError, InvalidOption, RequestRefused
 from callboard.actors.messages import (
-    DeadPurged,
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
     ListQueues,
     PauseQueue,
-    PurgeDead,
     PutQueue,
     QueueDeleted,
     QueueDescribed,
@@ -59,10 +57,6 @@ class Control:
         except RequestRefused as refusal:
             raise self.named(queue, refusal) from None
 
-    def describe(self, queue: str) -> QueueStatus:
-        """Ask a queue's owner about it."""
-        return self._command(queue, DescribeQueue)
-
     def queues(self) -> list[dict[str, Any]]:
         """Return all queues in their public form; of one whose owner can't be asked, what the store knows."""
         listed = self.names()
@@ -103,23 +97,6 @@ class Control:
             return self._connection.ask(ask)[0].tasks
         except RequestRefused as refusal:
             raise self.named(queue, refusal) from None
-
-    def purge_dead(self, queue: str, ids: tuple[str, ...] | None = None) -> int:
-        """Delete these dead tasks of the queue, or all of them, and return how many there were."""
-
-        def ask(caller: QueueCaller, left: float) -> DeadPurged:
-            return caller.ask_queue(
-                queue,
-                lambda request_id, found: PurgeDead(request_id, queue, found.incarnation, ids),
-                DeadPurged,
-                left,
-            )[0]
-
-        total, more = 0, True
-        while more:
-            reply = self._asked(queue, ask)
-            total, more = total + reply.tasks, reply.more
-        return total
 
     def named(self, queue: str, refusal: RequestRefused) -> CallboardError:
         """Return the refusal, as an error that names the nearest queue if it says that there is none of this name."""

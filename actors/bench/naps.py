@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from callboard.actors.bench.tasks import BEGUN
 
-DEATH_SECONDS = 0.1
-"""SIGKILL takes a moment to arrive at those that die because their parent did; meanwhile they may begin another task."""
-NOTE_SECONDS = 0.02
-"""Between a task's last line and the note that its worker makes of the end, the worker may be killed."""
+DEATH_SECONDS = 1.0
+"""Those that die because their parent did may begin another task until SIGKILL arrives: on a busy machine, where the
+dying have to wait for their turn as well, that took more than 0.1 s. A process that went on is told by what it did."""
+NOTE_SECONDS = 0.2
+"""Between a task's last line and the note that its worker makes of the end, the worker may be killed, or kept waiting."""
 
 
 class Mark(NamedTuple):

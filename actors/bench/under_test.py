@@ -3,8 +3,10 @@
 Run as a program, this is that server, but for one thing: it ends with whoever measures.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from callboard.actors.store import Store
 from callboard.actors.store.opening import open_store
 
 HOST: Final = "127.0.0.1"
+PORTS: Final = range(30_000, 32_768)
+"""None of those that the system gives away by itself: one stays free while its server is down."""
 STOP_SECONDS: Final = 60.0
 FALL_SECONDS: Final = 5.0
 ASK_SECONDS: Final = 10.0
@@ -37,6 +41,13 @@ class Served(NamedTuple):
     handler: str
 
 
+def _free_port() -> int:
+    while True:
+        port = secrets.choice(PORTS)
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
+
+
 class ServerUnderTest:
     """A server that can be started, killed and started again on the same data; leaving the block ends all of it."""
 
@@ -46,8 +57,7 @@ class ServerUnderTest:
         self._config = folder / "callboard.toml"
         self._config.write_text(_config_text(served), encoding="utf-8")
         # One port for all starts: clients are to find the successor where the dead one was.
-        with socket.create_server((HOST, 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
         self._seen: set[Ident] = set()

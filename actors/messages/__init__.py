@@ -15,7 +15,7 @@ from callboard.actors.messages.controls import (
     ScaleQueue,
     WorkerStatus,
 )
-from callboard.actors.messages.dead_letter import DeadTask, DeathsListed, DeathsNoted, RecentDeaths, TasksDied
+from callboard.actors.messages.dead_letter import DeadTask, DeathsNoted, TasksDied
 from callboard.actors.messages.directory import (
     DeleteQueue,
     FindQueue,
@@ -48,7 +48,6 @@ __all__ = [
     "DeadLetterAt",
     "DeadPurged",
     "DeadTask",
-    "DeathsListed",
     "DeathsNoted",
     "DeleteQueue",
     "DescribeQueue",
@@ -70,7 +69,6 @@ __all__ = [
     "QueueStatus",
     "QueueStopped",
     "QueuesListed",
-    "RecentDeaths",
     "RefusalReason",
     "Refused",
     "RegistryReady",

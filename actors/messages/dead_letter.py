@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class DeadTask(NamedTuple):
-    """What the DeadLetter keeps of a task that has just died."""
+    """What the DeadLetter is told of a task that has just died."""
 
     id: str
     queue: str
@@ -28,20 +28,3 @@ class DeathsNoted:
     """The DeadLetter has taken note: the Queue may send the next ones."""
 
     number: int
-
-
-@dataclass(frozen=True)
-class RecentDeaths:
-    """Ask the DeadLetter for the newest deaths since it started."""
-
-    request_id: str
-    limit: int
-
-
-@dataclass(frozen=True)
-class DeathsListed:
-    """The newest deaths first, and how many there were since the DeadLetter started."""
-
-    request_id: str
-    tasks: tuple[DeadTask, ...]
-    total: int

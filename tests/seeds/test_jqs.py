@@ -3,7 +3,7 @@
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,22 @@ def test_jqs_25_a_new_kind_of_worker_is_a_class_and_a_line(server: Server, clien
     assert client.wait(client.enqueue("louder", {"text": "you"}).id).result == "YOU"
 
 
+@pytest.fixture
+def turn_for_the_seeds_port() -> Iterator[None]:
+    """Wait for other runs of the tests that use it, as the holder of the UDP port of the same number."""
+    with socket.socket(type=socket.SOCK_DGRAM) as turn:
+
+        def take() -> bool:
+            with suppress(OSError):
+                turn.bind(("127.0.0.1", SEED_PORT))
+                return True
+            return False
+
+        eventually(take, within=40)
+        yield
+
+
+@pytest.mark.usefixtures("turn_for_the_seeds_port")
 def test_jqs_the_curl_line_of_the_document_works_unchanged(tmp_path: Path) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", SEED_PORT)) == 0:

@@ -41,20 +41,20 @@ def stopped(ident: Ident) -> Iterator[None]:
             os.kill(ident.pid, signal.SIGCONT)
 
 
-def kill_next_child(parent: Ident, known: Ident, within: float = 10) -> Ident:
-    """SIGKILL the next child of a process as soon as it has an id, and return it; `known` is about to be replaced."""
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    before = {known.pid, *_children(parent, children)}
+def children(parent: Ident) -> set[int]:
+    """Return the process ids of all children."""
+    listing = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if listing.exists():
+        return {int(pid) for pid in listing.read_text().split()}
+    return {child.pid for child in psutil.Process(parent.pid).children()}
+
+
+def kill_next_child(parent: Ident, before: set[int], within: float = 30) -> Ident:
+    """SIGKILL the child that a process has beyond those of `before`, as soon as it has an id, and return it."""
     deadline = time.monotonic() + within
-    while not (new := _children(parent, children) - before):  # without a pause: it is to be caught in its first moments
+    while not (new := children(parent) - before):  # without a pause: it is to be caught in its first moments
         assert time.monotonic() < deadline, f"{parent} has started no other child"
     pid = new.pop()
     os.kill(pid, signal.SIGKILL)
     ident = processes.identify(pid)
     return ident if ident is not None else Ident(pid, 0)
-
-
-def _children(parent: Ident, listing: Path) -> set[int]:
-    if listing.exists():
-        return {int(pid) for pid in listing.read_text().split()}
-    return {child.pid for child in psutil.Process(parent.pid).children()}

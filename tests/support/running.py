@@ -1,5 +1,6 @@
 """Run a server in processes of its own, know all of them, and leave none behind."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -26,7 +27,16 @@ class RunningTree:
     def __init__(self, data_dir: Path, arguments: Sequence[str] = (), module: str = "tests.support.tiny_tree") -> None:
         self.data_dir = data_dir
         command = [sys.executable, "-m", module, str(data_dir), *(arguments or ["0"])]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Under nohup the tests' own process ignores SIGHUP, and what it starts would, too, as it should in that case.
+        heard = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heard,  # noqa: PLW1509 - the tests have no threads that hold anything
+        )
         self._seen: set[Ident] = set()
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
 from tests.support.killing import carrying
 from tests.support.polling import eventually
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CALLBOARD = Path(sysconfig.get_path("scripts")) / "callboard"
@@ -31,9 +32,9 @@ SHARED_MEMORY = Path("/dev/shm")
 class Server:
     """One server on a free port, with everything it leaves below `folder`.
 
-    config: the TOML text; its workers may be in `tests`. It may be started again, on the same data and the same port,
-    after it was stopped or killed. When the `with` block ends without an error it is stopped, and nothing of it may be
-    left: no process, no open port, no file in the temporary folders.
+    config: the TOML text; its workers may be in `tests`. It may be started again, on the same data and the same port, after
+    it was stopped or killed. When the `with` block ends without an error it is stopped, and nothing of it may be left:
+    no process, no open port, no file in the temporary folders.
     """
 
     def __init__(
@@ -85,13 +86,15 @@ class Server:
             assert left == set(), self.log()
             assert not self.accepts()
             assert _files_in(self._temporary) == set()
-            eventually(lambda: not _files_in(SHARED_MEMORY) - self._shared_memory)
+            shared = _files_in(SHARED_MEMORY) - self._shared_memory  # what is made from now on is somebody else's
+            eventually(lambda: not shared & _files_in(SHARED_MEMORY))
 
     # ------------------------------------------------------------ life
 
     def launch(self) -> None:
         """Run the command and do not wait for it."""
         assert not self.runs()
+        self.port = self.port or free_port()
         options = ["--config", str(self.config), "--data-dir", str(self.data_dir), "--port", str(self.port)]
         # Files, because a pipe that nobody reads would stop the server when it is full.
         with self._output.open("wb") as output, self._errors.open("ab") as errors:
@@ -103,8 +106,6 @@ class Server:
         self.launch()
         eventually(lambda: self.ready_line() or not self.runs(), within=30)
         assert self.ready_line(), self.log()
-        if (runtime := Runtime.read(self.data_dir)) is not None:
-            self.port = int(runtime.http.rpartition(":")[2])
 
     def runs(self) -> bool:
         """Return whether the supervisor does."""

@@ -21,6 +21,7 @@ CONFIG = f"""
 [queues.held]
 worker = "{PATH}"
 concurrency = 1
+timeout = "1h"
 [queues.off]
 concurrency = 0
 """

@@ -1,5 +1,6 @@
 """Workers that can't start: the queue says why, tries again with more and more patience, and loses no task."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, modules: Modules) -> Iterat
     ]
     config = "\n".join([*queues, f'[queues.fine]\nworker = "{FINE}"\n'])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(modules.folder))
+        patch.setenv("PYTHONPATH", str(modules.folder), prepend=os.pathsep)
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         server = Server(tmp_path_factory.mktemp("server"), config)
     with server:

@@ -9,7 +9,7 @@ import pytest
 from callboard.actors import processes
 from callboard.actors.processes import Ident
 from tests.support.judging import assert_each_once, assert_exact
-from tests.support.killing import kill, kill_next_child
+from tests.support.killing import children, kill, kill_next_child
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
@@ -40,8 +40,9 @@ def a_newborn_worker(server: Server, queue: str) -> list[Ident]:
     """Kill a worker, and its successor as soon as that has a process."""
     owner = server.owner(queue)
     victim = server.workers(queue, CREW)[0]
+    before = children(owner)
     assert processes.kill(victim)
-    return [victim, kill_next_child(owner, known=victim)]
+    return [victim, kill_next_child(owner, before)]
 
 
 def the_queue(server: Server, queue: str) -> list[Ident]:
@@ -63,11 +64,11 @@ def the(role: str, server: Server, queue: str) -> list[Ident]:
 
 def the_logger(server: Server, queue: str) -> list[Ident]:
     """Kill a process that matters to nobody: all others stay."""
+    workers = server.workers(queue, CREW)  # they may still be starting after the last kill
     others, logger = server.processes(), server.part("logger")
     kill(logger)
-    workers = server.workers(queue, CREW)
     assert others - server.processes() == {logger}
-    assert set(workers) <= others
+    assert set(server.workers(queue, CREW)) == set(workers)
     return []
 
 

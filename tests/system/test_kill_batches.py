@@ -25,10 +25,9 @@ worker = "{PATH}"
 concurrency = 1
 backoff = {{ strategy = "fixed", base = "50ms" }}
 """
-MIDDLE = 100
-AT_LEAST = 120
-TRIES = 10
-
+MIDDLE = 20
+AT_LEAST = 24
+TRIES = 100
 
 VICTIMS: dict[str, tuple[Callable[[Server], Ident], str]] = {
     "worker": (lambda server: server.workers("one", 1)[0], "crash"),
@@ -38,6 +37,7 @@ VICTIMS: dict[str, tuple[Callable[[Server], Ident], str]] = {
 """Whom to kill, and the kind of what is recorded for the task that runs then."""
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("role", VICTIMS)
 def test_a_death_in_the_middle_of_a_large_batch_concerns_only_the_running_task(role: str, tmp_path: Path) -> None:
     find, kind = VICTIMS[role]

@@ -15,6 +15,9 @@ from tests.support.polling import eventually
 from tests.support.server import Server
 from tests.system.lingering_tasks import PATH, STARTED
 
+TICK_SECONDS = 0.01
+"""The system counts in these: the least work may be what completes one."""
+
 CONFIG = f"""
 [shutdown]
 grace = "100ms"
@@ -57,6 +60,8 @@ def started_programs(server: Server) -> set[Ident]:
 def start_again(server: Server, gate: Path) -> None:
     """Start on the same data and let the task end: it has been interrupted each time, and charged for none."""
     gate.touch()
+    assert server.process is not None
+    server.process.wait(5)  # where it has threads (coverage's), it is a zombie before they have ended
     server.start()
     (task,) = server.settle("one")
     assert {(error["kind"], error["charged"]) for error in task["errors"]} == {("interrupted", False)}
@@ -123,4 +128,4 @@ def test_the_undertaker_reaps_orphans_and_uses_no_time(server: Server, gate: Pat
     kill(owner)
     eventually(lambda: server.owner("one") != owner)
     assert psutil.STATUS_ZOMBIE not in {child.status() for child in undertaker.children()}
-    assert sum(undertaker.cpu_times()[:2]) == used
+    assert sum(undertaker.cpu_times()[:2]) <= used + 2 * TICK_SECONDS * 1.01

@@ -24,11 +24,10 @@ from thespian.actors import ActorAddress
 from thespian.system.transport.TCPTransport import TCPTransport
 
 ACTORS = (RegistryActor, QueueActor, WorkerActor, DeadLetterActor)
-PARTS = {messages.QueueStatus, messages.WorkerStatus}
+PARTS = (messages.QueueStatus, messages.WorkerStatus)
 """Dataclasses that travel within messages."""
 REPLIES_TO_THE_EDGE = {
     messages.DeadPurged,
-    messages.DeathsListed,
     messages.QueueDeleted,
     messages.QueueDescribed,
     messages.QueueFound,

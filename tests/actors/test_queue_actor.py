@@ -1,0 +1,123 @@
+"""What a Queue refuses: requests that were meant for another one, and owning what it can't own; as a real actor."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callboard.actors.messages import (
+    CancelTasks,
+    DescribeQueue,
+    DrainQueue,
+    PauseQueue,
+    PurgeDead,
+    QueueDescribed,
+    QueueNotReady,
+    QueueReady,
+    QueueStopped,
+    RefusalReason,
+    Refused,
+    ResumeQueue,
+    RetryTasks,
+    ScaleQueue,
+    StartQueue,
+    StopQueue,
+    SubmitTasks,
+)
+from callboard.actors.queue_actor import QueueActor
+from callboard.actors.runtime import machine_boot_id
+from callboard.actors.store.opening import open_store
+from callboard.actors.system import Booted
+from callboard.conf.settings import QueueSettings
+from tests.support.systems import booted_system, new_id, reply_to
+
+# isort: split
+from thespian.actors import ActorAddress, ActorExitRequest
+
+QUEUE = "one"
+REQUESTS: list[Callable[[str, int], Any]] = [
+    lambda queue, incarnation: PauseQueue(new_id(), queue, incarnation),
+    lambda queue, incarnation: ResumeQueue(new_id(), queue, incarnation),
+    lambda queue, incarnation: DrainQueue(new_id(), queue, incarnation),
+    lambda queue, incarnation: ScaleQueue(new_id(), queue, incarnation, 7),
+    lambda queue, incarnation: DescribeQueue(new_id(), queue, incarnation),
+    lambda queue, incarnation: SubmitTasks(new_id(), queue, incarnation, 1, ()),
+    lambda queue, incarnation: CancelTasks(new_id(), queue, incarnation, ("an-id",)),
+    lambda queue, incarnation: RetryTasks(new_id(), queue, incarnation, ("an-id",)),
+    lambda queue, incarnation: PurgeDead(new_id(), queue, incarnation),
+]
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
+    with booted_system(tmp_path_factory.mktemp("system")) as system:
+        yield system
+
+
+def start(booted: Booted, queue: ActorAddress, folder: Path, name: str = QUEUE) -> Any:
+    """Have a Queue actor own a queue, and return what it says."""
+    url = f"sqlite:///{folder}/callboard.db"
+    with closing(open_store(url)) as store:
+        store.put_queue(QUEUE, QueueSettings(concurrency=0).model_dump_json(), "", 1)
+    (folder / "run").mkdir(exist_ok=True)
+    samples: dict[str, Any] = {}
+    message = StartQueue(name, str(folder), url, machine_boot_id(), samples, "warning", "console")
+    return booted.actor_system.ask(queue, message, 10)
+
+
+@pytest.fixture
+def queue(booted: Booted) -> Iterator[ActorAddress]:
+    address = booted.actor_system.createActor(QueueActor)
+    yield address
+    booted.actor_system.ask(address, ActorExitRequest(), 0.02)  # `tell` would try for 35 s if it is dead
+
+
+def refusal(booted: Booted, queue: ActorAddress, request: Any) -> RefusalReason:
+    reply = reply_to(booted, queue, request)
+    assert isinstance(reply, Refused), reply
+    return reply.reason
+
+
+def test_a_request_for_another_queue_or_owner_is_refused_and_changes_nothing(
+    booted: Booted, queue: ActorAddress, tmp_path: Path
+) -> None:
+    ready = start(booted, queue, tmp_path)
+    assert isinstance(ready, QueueReady)
+    describe = DescribeQueue(new_id(), QUEUE, ready.incarnation)
+    before = reply_to(booted, queue, describe)
+    assert isinstance(before, QueueDescribed)
+    for make in REQUESTS:
+        assert refusal(booted, queue, make(QUEUE, ready.incarnation - 1)) is RefusalReason.STALE
+        assert refusal(booted, queue, make("another", ready.incarnation)) is RefusalReason.STALE
+    after = reply_to(booted, queue, describe)
+    assert (after.status.state, after.status.settings) == (before.status.state, before.status.settings)
+
+
+def test_a_queue_drains_until_it_is_resumed(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    ready = start(booted, queue, tmp_path)
+    drained = reply_to(booted, queue, DrainQueue(new_id(), QUEUE, ready.incarnation))
+    assert drained.status.state == "draining"
+    resumed = reply_to(booted, queue, ResumeQueue(new_id(), QUEUE, ready.incarnation))
+    assert resumed.status.state == "running"
+
+
+def test_an_owner_that_is_stopping_takes_no_requests(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    ready = start(booted, queue, tmp_path)
+    assert reply_to(booted, queue, StopQueue(new_id(), QUEUE, 1.0)).interrupted == 0
+    for make in REQUESTS:
+        assert refusal(booted, queue, make(QUEUE, ready.incarnation)) is RefusalReason.SHUTTING_DOWN
+
+
+def test_a_queue_that_owns_nothing_yet_refuses_everything_but_its_end(booted: Booted, queue: ActorAddress) -> None:
+    for make in REQUESTS:
+        assert refusal(booted, queue, make(QUEUE, 1)) is RefusalReason.STALE
+    stop = StopQueue(new_id(), QUEUE, 1.0)
+    assert reply_to(booted, queue, stop) == QueueStopped(stop.request_id, QUEUE, 0)
+
+
+def test_a_queue_that_can_not_own_its_tasks_says_why(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    said = start(booted, queue, tmp_path, name="not-in-the-store")
+    assert isinstance(said, QueueNotReady)
+    assert (said.queue, said.reason) == ("not-in-the-store", "StopIteration: ")
