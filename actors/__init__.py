@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callboard.actors.task import Task, TaskState
 
 # isort: split
-from callboard.actors.handlers import Discard, Error, Ok, Worker, task
+from callboard.actors.handlers import Discard, Error, Launched, Ok, ProcessEnd, Worker, fail, task
 
 if TYPE_CHECKING:
     from callboard.actors.claimed import ClaimedTask
@@ -30,12 +30,15 @@ __all__ = [
     "Error",
     "Event",
     "EventKind",
+    "Launched",
     "LocalClient",
     "Ok",
+    "ProcessEnd",
     "Task",
     "TaskRequest",
     "TaskState",
     "Worker",
+    "fail",
     "task",
 ]
 

@@ -6,6 +6,7 @@ Plain data and pure decisions; processes and files are the Queue actor's and the
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from thespian.actors import ActorAddress
@@ -60,6 +61,12 @@ class Flight:
     attempt: int
     begun_at: int | None = None
     begun: float | None = None
+    logs: tuple[str, ...] = ()
+    """What its attempt has logged, as far as that is known here."""
+    launched: int | None = None
+    """The process that it has left running, and waits for."""
+    stored_launched: int | None = None
+    """What the store knows of that."""
     announced: bool = False
     """Those who watch have been told that it has begun."""
 
@@ -147,6 +154,8 @@ class Slot:
     retiring: bool = False
     """To be stopped as soon as it has nothing to do (scale-down)."""
     busy_since: float = 0.0
+    logs: Path | None = None
+    """Where the worker writes what its tasks log."""
     shared: bool = False
     """It runs many tasks at once, and its batch is a `SharedBatch`."""
     capacity: int = 1

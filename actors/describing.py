@@ -49,6 +49,7 @@ def _worker(slot: Slot, now: Moment) -> WorkerStatus:
         memory=_memory(slot.pid),
         tasks_done=slot.tasks_done,
         running=sum(flight.begun_at is not None for flight in slot.batch.flights.values()) if slot.batch else 0,
+        launched=None if running is None else running[1].launched,
     )
 
 

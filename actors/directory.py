@@ -23,7 +23,7 @@ from callboard.actors.messages import (
     SettingsChanged,
     StartRegistry,
 )
-from callboard.actors.roll import Entry, Roll, is_empty
+from callboard.actors.roll import Entry, Roll, is_empty, taught
 from callboard.actors.store.opening import microseconds, open_store
 
 
@@ -92,13 +92,15 @@ class Directory(CallboardActor):
                 self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, detail))
                 self.go_on()
                 return
-            configured = "" if before is None else before.configured
-            row = store.put_queue(message.queue, message.settings.model_dump_json(), configured, microseconds())
+            settings, configured = message.settings, ""
+            if before is not None:
+                settings, configured = taught(settings, before), before.configured
+            row = store.put_queue(message.queue, settings.model_dump_json(), configured, microseconds())
         if entry is None:
             self.roll.add(message.queue)
         elif entry.ready is not None:
-            self.send(entry.address, ApplySettings(entry.name, message.settings, row.settings_version))
-            entry.have_settings(message.settings, row.settings_version)
+            self.send(entry.address, ApplySettings(entry.name, settings, row.settings_version))
+            entry.have_settings(settings, row.settings_version)
         self.send(sender, QueuePut(message.request_id, message.queue, entry is None))
         self.go_on()
 

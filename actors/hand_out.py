@@ -38,7 +38,11 @@ class Mark(IntEnum):
     COMPLETED = 2
     """The payload is the result as JSON text."""
     FAILED = 3
-    """The payload is a JSON object: kind, message, traceback, discard."""
+    """The payload is a JSON object: kind, message, traceback, discard, and exit where a program has ended."""
+    LOGGED = 4
+    """What the attempt has logged, as a JSON list of lines; stands before its end."""
+    LAUNCHED = 5
+    """It goes on in a process that it has left running: the payload is its id."""
     CANCELLED = 6
     """It was stopped because its cancellation was asked for; only where a worker can stop one task alone."""
 
@@ -173,6 +177,11 @@ def read_left_behind(path: Path, boot_id: str) -> list[Record] | None:
     if not head.startswith(f"callboard journal 1 {boot_id} ".encode()):
         return None
     return _parse(rest)[0]
+
+
+def read_records(content: bytes) -> list[Record]:
+    """Return the records of which `record` wrote the bytes."""
+    return _parse(content)[0]
 
 
 def _parse(content: bytes) -> tuple[list[Record], int]:

@@ -1,10 +1,10 @@
 """What a team writes to have its tasks run: a function or a class, and what they may return.
 
-@task
+@task(max_retries=5, timeout="30s")
 def resize(context, ctx):
 return {"width": 100}
 
-class Report(Worker):
+class Report(Worker, max_attempts=20):
 def perform(self, task):
 return {"rows": 3}
 """
@@ -12,16 +12,18 @@ return {"rows": 3}
 import importlib
 import inspect
 import logging
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 from callboard.actors.errors import CallboardError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_NAME = "__callboard_task__"
-_ASYNC = "__callboard_async__"
+_MARK: Final = "__callboard_task__"
+_OPTIONS: Final = "__callboard_options__"
+_ASYNC: Final = "__callboard_async__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,38 @@ class Discard:
     """Fail the task for good: no further attempt, whatever is left of its budget."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Go on in this process: the task runs, and holds its place, until it ends.
+
+    A `subprocess.Popen`, or the id of a process that the task has started. Its pipes are not read: give it files.
+    """
+
+    process: "subprocess.Popen[Any] | int"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """How a launched process ended. exit_code: negative for a signal, None where nobody can tell."""
+
+    pid: int
+    exit_code: int | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit code 0."""
+        return self.exit_code == 0
+
+
+class TaskFailed(CallboardError):
+    """What `fail` raises."""
+
+
+def fail(message: str) -> NoReturn:
+    """Fail the attempt from wherever it is, as returning `Error(message)` does."""
+    raise TaskFailed(message)
 
 
 @dataclass(slots=True)
@@ -73,26 +107,89 @@ class TaskContext:
 class Worker:
     """Base of class handlers: one instance a worker process, made when the process starts.
 
-    An exception in the constructor keeps the worker from starting: it is reported on the queue and tried again.
+    Options of its tasks stand behind the base, over those of the queue: `class Report(Worker, max_attempts=20)`; there are
+    name, priority, max_retries or max_attempts, timeout and backoff, written as in the configuration. A subclass has its
+    parent's. An exception in the constructor keeps the worker from starting: it is reported on the queue and tried again.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__()
+        inherited = {name: value for name, value in getattr(cls, _OPTIONS, {}).items() if name != "name"}
+        if "max_attempts" in options:
+            inherited.pop("max_retries", None)
+        setattr(cls, _OPTIONS, _checked({**inherited, **options}))
+
     def perform(self, task: TaskContext) -> Any:
-        """Run one attempt and return its result: a JSON value, `Ok`, `Error` or `Discard`. May be `async def`."""
+        """Run one attempt and return its result: a JSON value, `Ok`, `Error`, `Discard` or `Launched`.
+
+        Like the hooks, it may be `async def`.
+        """
         raise NotImplementedError
 
+    def after_error(self, task: TaskContext, error: BaseException | Error | Discard) -> Any:
+        """React to an attempt that has failed: `error` is the exception, or what was returned or found wrong.
 
-def task(function: _Function) -> _Function:
-    """Mark a function as a handler: it is called with the task's context and, if it takes two arguments, a TaskContext."""
-    setattr(function, _NAME, True)
+        Not called where the process has died or was killed. What this raises is logged, and changes nothing.
+        """
+
+    def after_async(self, task: TaskContext, outcome: ProcessEnd) -> Any:
+        """Decide what the end of a launched process means: the same values as from `perform` but `Launched`.
+
+        None leaves it to the exit code: 0 is a success.
+        """
+
+
+@overload
+def task(function: _Function, /) -> _Function: ...
+@overload
+def task(**options: Any) -> Callable[[_Function], _Function]: ...
+def task(function: Any = None, /, **options: Any) -> Any:
+    """Mark a function as a handler: it is called with the task's context and, if it takes two arguments, a TaskContext.
+
+    The options are those of `Worker`. Raises `InvalidOption` for a wrong one.
+    """
+    if function is None:
+        checked = _checked(options)
+        return lambda marked: _marked(marked, checked)
+    return _marked(function, {})
+
+
+def _marked(function: _Function, options: Mapping[str, Any]) -> _Function:
+    setattr(function, _MARK, True)
+    setattr(function, _OPTIONS, options)
     return function
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options in the form that is stored."""
+    if not options:
+        return {}
+    # Loaded when it is needed: who only writes workers has no use for the library that validates.
+    from callboard.conf.type_defaults import read_type_defaults  # noqa: PLC0415
+
+    return read_type_defaults(options).model_dump(mode="json", exclude_unset=True)
 
 
 class HandlerNotFound(CallboardError):
     """A worker path that leads to nothing that can run tasks."""
 
 
-def load_handler(path: str) -> Callable[[TaskContext], Any]:
-    """Import `module:attribute` and return what runs one attempt.
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a worker path leads to. Calling it runs one attempt; the hooks are None for functions."""
+
+    perform: Callable[[TaskContext], Any]
+    after_error: Callable[[TaskContext, Any], Any] | None = None
+    after_async: Callable[[TaskContext, ProcessEnd], Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, ctx: TaskContext) -> Any:
+        """Run one attempt."""
+        return self.perform(ctx)
+
+
+def load_handler(path: str) -> Handler:
+    """Import `module:attribute` and return what runs its tasks.
 
     Raises `HandlerNotFound` with the reason, or whatever the import or the constructor raises.
     """
@@ -107,16 +204,26 @@ def load_handler(path: str) -> Callable[[TaskContext], Any]:
         except AttributeError:
             message = f"module {module_name!r} has no {attribute!r}"
             raise HandlerNotFound(message) from None
+    return handler_of(target, path)
+
+
+def handler_of(target: Any, path: str = "") -> Handler:
+    """Make a handler of a class, of which one instance is made, or of a function. Raises `HandlerNotFound`."""
+    options = getattr(target, _OPTIONS, {})
     if inspect.isclass(target):
-        perform = getattr(target(), "perform", None)
-        if not callable(perform):
+        instance = target()
+        perform, after_error, after_async = (
+            found if callable(found := getattr(instance, name, None)) else None
+            for name in ("perform", "after_error", "after_async")
+        )
+        if perform is None:
             message = f"{path!r} is a class without a method perform(task)"
             raise HandlerNotFound(message)
-        return perform  # type: ignore[no-any-return]
+        return Handler(perform, after_error, after_async, options)
     if not callable(target):
         message = f"{path!r} is neither a class nor a function"
         raise HandlerNotFound(message)
-    return _calling(target)
+    return Handler(_calling(target), options=options)
 
 
 def _calling(function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
@@ -127,11 +234,11 @@ def _calling(function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
         return lambda ctx: function(ctx.context)
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL}]
     if len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in positional):
-        return _marked(lambda ctx: function(ctx.context, ctx), function)
-    return _marked(lambda ctx: function(ctx.context), function)
+        return _as_async(lambda ctx: function(ctx.context, ctx), function)
+    return _as_async(lambda ctx: function(ctx.context), function)
 
 
-def _marked(handler: Callable[[TaskContext], Any], function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
+def _as_async(handler: Callable[[TaskContext], Any], function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
     setattr(handler, _ASYNC, inspect.iscoroutinefunction(function))
     return handler
 

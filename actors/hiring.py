@@ -71,8 +71,9 @@ class Hiring:
         alone = slots > 1 and len(self._staff()) >= self._wanted()
         tokens, journal = self._folder.create(name, shared=slots > 1)
         capacity = 1 if alone else slots
-        self._owner.hired(Slot(name, pid, tokens, journal, shared=slots > 1, capacity=capacity, alone=alone))
         files, start, owner = self._folder.files(name), self._start, self._owner
+        slot = Slot(name, pid, tokens, journal, shared=slots > 1, capacity=capacity, alone=alone, logs=files.logs)
+        owner.hired(slot)
         return StartWorker(
             worker=name,
             queue=owner.queue,
@@ -87,6 +88,12 @@ class Hiring:
             log_level=start.log_level,
             log_format=start.log_format,
         )
+
+    @property
+    def must_learn(self) -> bool:
+        """Whether a worker is on its way that will say what is not known yet of its tasks."""
+        owner = self._owner
+        return bool(self._wanted()) and owner.settings.unlearned and not self._failures and not self.trouble
 
     def ready(self, worker: str, address: object) -> None:
         """Take note of a worker that can run tasks."""

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, replace
 
 from callboard.actors.options import Backoff, BackoffStrategy
-from callboard.actors.store import ReadyTask, Ruling, TaskUpdate
+from callboard.actors.store import Completion, ReadyTask, Ruling, TaskUpdate
 from callboard.actors.suspicion import Standing, in_a_row, standing
 from callboard.actors.task import ENDED_STATES, AttemptError, ErrorKind, TaskState
 
@@ -29,6 +29,7 @@ class Failed:
     traceback: str | None = None
     exit: str | int | None = None
     discard: bool = False
+    logs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,27 @@ class Transition:
     error: AttemptError | None = None
 
 
-def begin(task: ReadyTask, started_at: int) -> TaskUpdate:
-    """Decide for a task that is known to run: it is stored as executing, its attempt counted."""
-    return _update(task, TaskState.EXECUTING, attempt=task.attempt + 1, started_at=started_at)
+def begin(task: ReadyTask, started_at: int, launched: int | None = None) -> TaskUpdate:
+    """Decide for a task that is known to run: it is stored as executing, its attempt counted.
+
+    launched: the process that it has left running, and waits for.
+    """
+    attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
+    update = _update(task, TaskState.EXECUTING, attempt=attempt, started_at=started_at)
+    return update if launched is None else update._replace(launched=launched)
+
+
+def complete(task: ReadyTask, done: Completion, logs: str | None) -> TaskUpdate:
+    """Decide for a task that ended well and of which more is to be stored than a `Completion` holds."""
+    update = _update(
+        task,
+        TaskState.COMPLETED,
+        attempt=done.attempt,
+        started_at=done.started_at,
+        finished_at=done.finished_at,
+        hand_out=done.hand_out,
+    )
+    return update._replace(result=done.result, logs=logs)
 
 
 def give_back(task: ReadyTask) -> TaskUpdate | None:
@@ -80,6 +99,7 @@ def suspect(task: ReadyTask, number: int, failure: Failed) -> Transition:
         traceback=failure.traceback,
         exit=failure.exit,
         suspect=True,
+        logs=failure.logs,
     )
     update = _update(
         task,
@@ -113,7 +133,14 @@ def fail(task: ReadyTask, number: int, failure: Failed, rng: random.Random, *, u
     attempt = task.attempt if task.state == TaskState.EXECUTING else task.attempt + 1
     charged = failure.kind is not ErrorKind.INTERRUPTED or in_a_row(task) >= MAX_INTERRUPTIONS
     error = AttemptError(
-        attempt, failure.finished_at, failure.kind, failure.message, charged, failure.traceback, failure.exit
+        attempt,
+        failure.finished_at,
+        failure.kind,
+        failure.message,
+        charged,
+        failure.traceback,
+        failure.exit,
+        logs=failure.logs,
     )
     text = json.dumps(error.to_json())
     if not charged:

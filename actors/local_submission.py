@@ -22,7 +22,7 @@ from callboard.actors.errors import (
 from callboard.actors.messages import Outcome, QueueFound, Submission, Verdict
 from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_priority
 from callboard.actors.request import TaskRequest, milliseconds
-from callboard.actors.submitting import context_text, new_task, task_shown
+from callboard.actors.submitting import context_text, new_task, resolve_type, task_shown
 from callboard.actors.task import NewTask, Task
 
 MAX_FACTOR: Final = 100
@@ -137,11 +137,12 @@ def _is_stored(connection: Connection, submission: Submission) -> bool:
 
 def build_task(wanted: TaskRequest, found: QueueFound, created_by: str, now: int) -> NewTask:
     """Return the task that is asked for. Raises `InvalidOption` that names the option."""
-    settings = found.settings
+    type_ = resolve_type(found.settings, wanted.type, found.queue)
+    settings = found.settings.of_type(type_)
     return new_task(
         found.queue,
         settings,
-        type=wanted.type,
+        type=type_,
         context_json=context_text(None if wanted.context is None else dict(wanted.context)),
         priority=_priority(wanted.priority),
         max_retries=_integer(wanted.max_retries, "max_retries"),

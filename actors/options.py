@@ -85,13 +85,15 @@ class BackoffStrategy(StrEnum):
     FIXED = "fixed"
     LINEAR = "linear"
     EXPONENTIAL = "exponential"
+    POLYNOMIAL = "polynomial"
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """How long a failed task waits at least before it may run again.
 
-    base_ms: the wait after the first failure; factor: growth of the exponential; cap_ms: no wait is longer;
+    base_ms: the wait after the first failure (polynomial: a second less); factor: growth of the exponential, exponent of the
+    polynomial; cap_ms: no wait is longer;
     jitter: 0..1, the part of the wait that is added at random (0.1: up to a tenth more).
     """
 
@@ -110,6 +112,8 @@ class Backoff:
                 wait = float(self.base_ms)
             case BackoffStrategy.LINEAR:
                 wait = float(self.base_ms) * failures
+            case BackoffStrategy.POLYNOMIAL:
+                wait = self.base_ms + 1_000 * float(failures) ** min(self.factor, 100.0)  # more would overflow a float
             case BackoffStrategy.EXPONENTIAL:
                 # 2.0 ** 1024 overflows a float; past 64 doublings every cap has been reached anyway.
                 wait = self.base_ms * self.factor ** min(failures - 1, 64)

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.event_source import EventSource
 from callboard.actors.hand_out import Mark, Record
-from callboard.actors.lifecycle import Failed, Transition, begin, cancel, fail, give_back, judge, lose, suspect
+from callboard.actors.lifecycle import Failed, Transition, begin, cancel, complete, fail, give_back, judge, lose, suspect
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
 from callboard.actors.shared_tokens import key_of
+from callboard.actors.side_records import note, recall_logs
 from callboard.actors.store import Change, Completion, ReadyTask, TaskUpdate
 from callboard.actors.suspicion import ALONE
 from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window
 
 _BEGUN, _COMPLETED, _CANCELLED = int(Mark.BEGUN), int(Mark.COMPLETED), int(Mark.CANCELLED)
+_ASIDE = frozenset({int(Mark.LOGGED), int(Mark.LAUNCHED)})
 """An enumeration's members are looked up slowly, and each task has two records."""
 
 
@@ -33,6 +35,8 @@ class Facts:
     ended: dict[str, str] = field(default_factory=dict)
     """What became of attempts that ended otherwise: a task's state, for those who wait for its cancellation."""
     failed: int = 0
+    completed: int = 0
+    """Those that ended well and are among the updates: more is to be stored of them than a `Completion` holds."""
 
 
 class Outcomes:
@@ -69,6 +73,10 @@ class Outcomes:
             if mark == _BEGUN:
                 flight.begun_at = at
                 running[key] = flight
+            elif mark in _ASIDE:
+                note(flight, record)
+                if flight.launched != flight.stored_launched:
+                    self._mark(flight)
             else:
                 running.pop(key, None)
                 self._crew.land(slot, key)
@@ -107,10 +115,12 @@ class Outcomes:
         """Have the store say `executing` for a task that has been running for a while."""
         running = slot.batch.running() if slot.batch is not None else None
         if running is not None and running[1].state != TaskState.EXECUTING:
-            flight = running[1]
-            update = begin(flight.as_stored(), flight.begun_at or 0)
-            self._write(update)
-            flight.state, flight.attempt = update.state, update.attempt
+            self._mark(running[1])
+
+    def _mark(self, flight: Flight) -> None:
+        update = begin(flight.as_stored(), flight.begun_at or 0, flight.launched)
+        self._write(update)
+        flight.state, flight.attempt, flight.stored_launched = update.state, update.attempt, flight.launched
 
     def reported(self, slot: Slot) -> None:
         """Note that the worker's batch is over: what is neither ended nor taken back was never begun."""
@@ -130,6 +140,7 @@ class Outcomes:
         batch = slot.batch
         if batch is None:
             return
+        recall_logs(slot, batch)
         begun = sum(flight.begun_at is not None for flight in batch.flights.values())
         for index, flight in list(batch.flights.items()):
             # The task that it was to die for may have ended just before, and another may have begun.
@@ -171,8 +182,14 @@ class Outcomes:
             attempt = flight.attempt if flight.state == TaskState.EXECUTING else flight.attempt + 1
             ended = (task_id, flight.state, attempt, started_at, record.at, record.payload.decode(), record.number)
             # Made for each task: by the named tuple's own constructor it would take twice as long.
-            self.facts.change.completions.append(tuple.__new__(Completion, ended))
             self.events.completed(flight, started_at, record.at)
+            completion = tuple.__new__(Completion, ended)
+            if flight.logs or flight.stored_launched is not None:
+                logs = json.dumps(flight.logs) if flight.logs else None
+                self._write(complete(flight.as_stored(), completion, logs))
+                self.facts.completed += 1
+            else:
+                self.facts.change.completions.append(completion)
             if task_id in self.awaited:
                 self.facts.ended[task_id] = TaskState.COMPLETED
             return
@@ -182,7 +199,8 @@ class Outcomes:
             return
         said = json.loads(record.payload)
         kind, trace, discard = ErrorKind(said["kind"]), said["traceback"], said["discard"]
-        failure = Failed(kind, said["message"], started_at, record.at, traceback=trace, discard=discard)
+        exit_name = said.get("exit")
+        failure = Failed(kind, said["message"], started_at, record.at, trace, exit_name, discard, flight.logs)
         self.events.began(flight, started_at)
         self.failed(flight.as_stored(), record.number, failure, unwanted=unwanted)
 
@@ -235,13 +253,13 @@ class Outcomes:
             return
         if doom is Doom.TIMEOUT:
             message = f"killed: it ran longer than its timeout of {flight.task.timeout_ms} ms"
-            failure = Failed(ErrorKind.TIMEOUT, message, started_at, now.wall)
+            failure = Failed(ErrorKind.TIMEOUT, message, started_at, now.wall, logs=flight.logs)
         elif doom is Doom.INTERRUPT:
-            failure = Failed(ErrorKind.INTERRUPTED, "its worker was stopped", started_at, now.wall)
+            failure = Failed(ErrorKind.INTERRUPTED, "its worker was stopped", started_at, now.wall, logs=flight.logs)
         else:
             how = f"signal {exit_name}" if isinstance(exit_name, str) else f"exit code {exit_name}"
             message = f"the worker process died of {how}" if exit_name is not None else "the worker process died"
-            failure = Failed(ErrorKind.CRASH, message, started_at, now.wall, traceback=trace, exit=exit_name)
+            failure = Failed(ErrorKind.CRASH, message, started_at, now.wall, trace, exit_name, logs=flight.logs)
             if not alone and not self.at_most_once:
                 self._apply(flight.task, suspect(flight.as_stored(), number, failure), failure)
                 return

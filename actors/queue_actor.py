@@ -29,7 +29,6 @@ from callboard.actors.messages import (
     DeathsNoted,
     QueueGone,
     QueueNotReady,
-    QueueReady,
     QueueStandsBy,
     QueueStopped,
     RefusalReason,
@@ -41,7 +40,7 @@ from callboard.actors.messages import (
     WorkerFailed,
     WorkerReady,
 )
-from callboard.actors.queue_controls import read_clocks
+from callboard.actors.queue_controls import LEARN_SECONDS, read_clocks
 from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
@@ -110,8 +109,7 @@ class QueueActor(QueueRequests, QueueEvents):
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
-        version = owner.settings_version
-        self.send(self.registry, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
+        self.announce_by = now.mono + LEARN_SECONDS
         self.go_on(now)
 
     @handles(StopQueue)
@@ -152,6 +150,7 @@ class QueueActor(QueueRequests, QueueEvents):
         if child is not None and self.owner is not None:
             self.mark_ready(child)
             self.hiring.ready(message.worker, sender)
+            self.learn(message)
             self.go_on(read_clocks())
 
     @handles(WorkerFailed)
@@ -232,5 +231,6 @@ class QueueActor(QueueRequests, QueueEvents):
         for name in names:
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
             self.send(child.address, self.hiring.hire(name, child.pid))
+        self.announce(now)
         hire_next = self.hiring.next_look(now)
         self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))

@@ -9,6 +9,7 @@ from thespian.actors import ActorAddress
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.crew import Moment
 from callboard.actors.describing import describe
+from callboard.actors.errors import StoreUnavailable
 from callboard.actors.hiring import Hiring
 from callboard.actors.messages import (
     ApplySettings,
@@ -16,13 +17,18 @@ from callboard.actors.messages import (
     DrainQueue,
     PauseQueue,
     QueueDescribed,
+    QueueReady,
     RefusalReason,
     Refused,
     ResumeQueue,
     ScaleQueue,
     SettingsChanged,
+    WorkerReady,
 )
 from callboard.actors.queue_owner import QueueOwner
+
+LEARN_SECONDS = 5.0
+"""So long a queue that is new waits for its first worker to say what its handlers say of their tasks."""
 
 
 class QueueControls(CallboardActor):
@@ -32,6 +38,8 @@ class QueueControls(CallboardActor):
     """None until the queue is owned."""
     hiring: Hiring
     registry: ActorAddress
+    announce_by: float | None = None
+    """When the Registry is told at the latest that the queue takes tasks; None once it has been."""
 
     @handles(PauseQueue)
     def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
@@ -77,6 +85,35 @@ class QueueControls(CallboardActor):
         """Answer everything about this queue."""
         if self.addressed(message, sender) is not None:
             self.answer_described(message.request_id, sender)
+
+    def learn(self, message: WorkerReady) -> None:
+        """Take note of what a worker's handlers say of their tasks."""
+        owner = self.owner
+        assert owner is not None
+        slot = owner.crew.slots.get(message.worker)
+        if slot is None or slot.retiring:
+            return
+        try:
+            news = owner.learn(message.learned)
+        except StoreUnavailable:
+            return  # the next worker will say it, too
+        if news and self.announce_by is None:
+            self.send(self.registry, SettingsChanged(owner.queue, owner.settings, owner.settings_version))
+
+    def announce(self, now: Moment) -> None:
+        """Tell the Registry that the queue takes tasks, once it is known what its handlers say of them.
+
+        That is waited for where no worker has ever said it, and not for long. From then on it is in the queue's settings.
+        """
+        owner = self.owner
+        if owner is None or self.announce_by is None:
+            return
+        if self.hiring.must_learn and now.mono < self.announce_by:
+            self.wake_at(self.announce_by)
+            return
+        self.announce_by = None
+        ready = QueueReady(owner.queue, os.getpid(), owner.incarnation, owner.settings, owner.settings_version)
+        self.send(self.registry, ready)
 
     def addressed(self, message: Any, sender: ActorAddress) -> QueueOwner | None:
         """Return the owner if the message is meant for it; refuse it otherwise."""

@@ -94,7 +94,8 @@ class QueueOwner(Storing):
                 self._bring_in(transaction, arrivals, now)
                 self._serve(exchange, now)
                 launches = self._launcher.choose(self._free(), now.wall, now.mono)
-                transaction.apply(self._change(arrivals, exchange, launches, now))
+                change = self._change(arrivals, exchange, launches, now)
+                transaction.apply(change)
         except StoreUnavailable as error:
             self._undo(arrivals, exchange, launches)
             self._in_trouble(str(error), now)
@@ -103,6 +104,7 @@ class QueueOwner(Storing):
             self._undo(arrivals, exchange, launches)
             raise
         self.trouble, self._store_failures = "", 0
+        self._log(change, self.places.promoted)
         self._stored(self.outcomes.facts, now)
         if exchange is not None:
             self.exchanged(exchange, now)

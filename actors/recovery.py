@@ -12,6 +12,7 @@ from callboard.actors.crew import Flight, Moment
 from callboard.actors.hand_out import Mark, Record
 from callboard.actors.lifecycle import Failed
 from callboard.actors.outcomes import Outcomes
+from callboard.actors.side_records import note
 from callboard.actors.store import HandOut, ReadyTask
 from callboard.actors.task import CLAIMED, ErrorKind, TaskState
 from callboard.actors.worker_files import LeftBehind
@@ -25,25 +26,39 @@ def recover(
     """Add to the outcomes' facts what became of every handed-out task."""
     for hand_out in hand_outs:
         believed = hand_out.worker in left.workers
+        logs = left.logs_of(hand_out.worker, hand_out.number) if believed else {}
         for index, task_id in enumerate(hand_out.ids):
             task = tasks.get(task_id)
             # An outcome of this or a later hand-out is in the store already: the batch outlived this task.
             if task is None or task.state not in _HANDED_OUT or task.hand_out >= hand_out.number:
                 continue
             records = left.records.get((hand_out.number, index), ())
-            _settle(task, hand_out.number, records, outcomes, now, believed=believed)
+            lines = tuple(logs.get(index, ()))
+            _settle(task, hand_out.number, records, outcomes, now, believed=believed, logs=lines)
         outcomes.facts.change.hand_outs_ended.append(hand_out.number)
 
 
 def _settle(
-    task: ReadyTask, number: int, records: Sequence[Record], outcomes: Outcomes, now: Moment, *, believed: bool
+    task: ReadyTask,
+    number: int,
+    records: Sequence[Record],
+    outcomes: Outcomes,
+    now: Moment,
+    *,
+    believed: bool,
+    logs: tuple[str, ...],
 ) -> None:
     begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
-    end = next((record for record in records if record.mark != Mark.BEGUN), None)
+    end = next((record for record in records if record.mark in {Mark.COMPLETED, Mark.FAILED}), None)
     if end is not None:
-        outcomes.ended(Flight(task, task.state, task.attempt), end, end.at if begun is None else begun)
+        flight = Flight(task, task.state, task.attempt)
+        for record in records:
+            note(flight, record)
+        # Whether the store has been told of a process is not known: as an update, the end clears it anyway.
+        flight.stored_launched = flight.launched
+        outcomes.ended(flight, end, end.at if begun is None else begun)
     elif begun is not None or (not believed and (task.state == TaskState.EXECUTING or outcomes.at_most_once)):
         message = "Callboard itself was stopped or died while the task ran"
-        outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall))
+        outcomes.failed(task, number, Failed(ErrorKind.INTERRUPTED, message, begun or now.wall, now.wall, logs=logs))
     else:
         outcomes.release(task)

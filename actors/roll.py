@@ -115,9 +115,17 @@ def bring_in(store: Store, configured: Mapping[str, QueueSettings], now: int) ->
     for name, settings in wanted.items():
         row = rows.get(name)
         if row is None or not _says(row.configured, settings):
-            text = settings.model_dump_json()
-            store.put_queue(name, text, text, now)
+            known = settings if row is None else taught(settings, row)
+            store.put_queue(name, known.model_dump_json(), settings.model_dump_json(), now)
     return store.queues()
+
+
+def taught(settings: QueueSettings, before: QueueRow) -> QueueSettings:
+    """Return new settings of a queue with what its workers had said before of handlers that stay."""
+    try:
+        return settings.taught_by(QueueSettings.model_validate_json(before.settings))
+    except ValueError:  # written by another version
+        return settings
 
 
 def _says(configured: str, settings: QueueSettings) -> bool:

@@ -75,4 +75,5 @@ def worker_shown(worker: WorkerStatus, queue: str) -> dict[str, Any]:
         "memory": worker.memory,
         "tasks_done": worker.tasks_done,
         "running": worker.running,
+        "launched": worker.launched,
     }

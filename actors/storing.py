@@ -2,17 +2,19 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from callboard.actors import transition_log
 from callboard.actors.crew import Moment
 from callboard.actors.messages import DeadTask
 from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
 from callboard.actors.pulling import Pulling
-from callboard.actors.store import Ownership, QueueStore, TaskUpdate
+from callboard.actors.store import Change, Ownership, QueueStore, ReadyTask, TaskUpdate
 from callboard.actors.task import TaskState
 from callboard.conf.queue_settings import Delivery
 from callboard.conf.settings import QueueSettings
+from callboard.conf.type_defaults import TypeDefaults
 
 MAX_DEATHS_HELD = 1_000
 """So many wait to be forwarded to the DeadLetter; older ones are in the store anyway."""
@@ -65,6 +67,7 @@ class Storing(Pulling):
         if facts.change:
             with self.store.transaction() as transaction:
                 transaction.apply(facts.change)
+            self._log(facts.change)
             self._stored(facts, now)
 
     def store_wishes(self, updates: list[TaskUpdate], now: Moment) -> None:
@@ -88,10 +91,24 @@ class Storing(Pulling):
 
     def scale(self, concurrency: int) -> None:
         """Change the concurrency, now and after a restart. Raises `StoreUnavailable`."""
-        settings = self.settings.model_copy(update={"concurrency": concurrency})
+        self._set(self.settings.model_copy(update={"concurrency": concurrency}))
+
+    def learn(self, learned: Mapping[str, TypeDefaults]) -> bool:
+        """Take note of what a worker's handlers say of their tasks; True if that is news. Raises `StoreUnavailable`."""
+        settings = self.settings.with_learned(learned)
+        if settings == self.settings:
+            return False
+        self._set(settings)
+        return True
+
+    def _set(self, settings: QueueSettings) -> None:
         with self.store.transaction() as transaction:
             self.settings_version = transaction.set_settings(settings.model_dump_json())
         self.settings = settings
+
+    def _log(self, change: Change, due: Sequence[ReadyTask] = ()) -> None:
+        if transition_log.wanted():
+            transition_log.log_transitions(self.queue, change, due)
 
     def _in_trouble(self, reason: str, now: Moment) -> None:
         wait = _STORE_RETRY_SECONDS[min(self._store_failures, len(_STORE_RETRY_SECONDS) - 1)]
@@ -103,7 +120,7 @@ class Storing(Pulling):
 
     def _stored(self, facts: Facts, now: Moment) -> None:
         """Go on after a commit: the facts are history."""
-        self.rates.add("completed", len(facts.change.completions), now.mono)
+        self.rates.add("completed", len(facts.change.completions) + facts.completed, now.mono)
         self.rates.add("failed", facts.failed, now.mono)
         self.dead = (self.dead + facts.dead)[-MAX_DEATHS_HELD:]
         for update in facts.change.updates:

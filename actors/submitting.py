@@ -43,6 +43,8 @@ def new_task(
 
     `context_json` is trusted to be the text of a JSON object (`context_text` makes it). Raises `InvalidOption`.
     """
+    type = resolve_type(settings, type, queue)  # noqa: A001 - as above
+    settings = settings.of_type(type)
     if max_retries is None:
         max_retries = settings.max_retries
     elif not 0 <= max_retries <= MAX_RETRIES:
@@ -58,7 +60,7 @@ def new_task(
     check_run_at(run_at)
     return NewTask(
         str(uuid_utils.uuid7()),
-        resolve_type(settings, type, queue),
+        type,
         context_json,
         priority,
         max_retries,
@@ -78,16 +80,17 @@ def check_run_at(run_at: int) -> None:
 
 
 def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> str:  # noqa: A002 - the public name
-    """Return the handler that a task of this queue runs: the one asked for, or else the queue's `worker`.
+    """Return the handler that a task of this queue runs: the one asked for, or else the queue's own.
 
-    A queue with neither `worker` nor `types` (the dead letter, one that is only pulled from) takes any type.
+    A queue with neither `worker`, `command` nor `types` (the dead letter, one that is only pulled from) takes any type.
     Raises `InvalidOption` naming the nearest type that the queue has.
     """
+    default = settings.default_type
     if type is None:
-        if settings.worker or not settings.types:
-            return settings.worker
+        if default or not settings.types:
+            return default
         raise InvalidOption(f"can't be blank: the queue has {_listed(settings)}", field="type")
-    if type in settings.types or type == settings.worker or not (settings.types or settings.worker):
+    if type in settings.types or type in {default, settings.worker} or not (settings.types or default):
         return type
     place = f"queue {queue!r}" if queue else "this queue"
     raise InvalidOption(f"unknown type {type!r} in {place}: {nearest(type, known_types(settings))}", field="type")
@@ -95,7 +98,7 @@ def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> 
 
 def known_types(settings: QueueSettings) -> list[str]:
     """Return the types that a task of this queue may name, the default first."""
-    return [settings.worker, *settings.types] if settings.worker else list(settings.types)
+    return [settings.default_type, *settings.types] if settings.default_type else list(settings.types)
 
 
 def nearest(wrong: str, known: list[str]) -> str:
@@ -146,6 +149,7 @@ def task_shown(new: NewTask, queue: str, context: dict[str, Any] | None = None) 
         "errors": [],
         "result": None,
         "meta": json.loads(new.meta) if new.meta != "{}" else {},
+        "logs": [],
         "backoff_ms": backoff["base_ms"],
     }
 

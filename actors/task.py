@@ -60,6 +60,8 @@ class AttemptError:
     exit: str | int | None = None
     suspect: bool = False
     """Its process died while others ran there, too: it has still to be found out whether it is to blame."""
+    logs: tuple[str, ...] = ()
+    """What it logged, as far as that was kept."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the store keeps and people see, without the fields that are not set."""
@@ -71,6 +73,8 @@ class AttemptError:
             shown["traceback"] = self.traceback
         if self.exit is not None:
             shown["exit"] = self.exit
+        if self.logs:
+            shown["logs"] = list(self.logs)
         return shown
 
 
@@ -119,6 +123,8 @@ class Task:
     errors: list[dict[str, Any]] = field(default_factory=list)
     result: Any = None
     meta: dict[str, Any] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)
+    """What the attempt that ended well has logged; those of the others stand in `errors`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the public form: RFC 3339 times, priority by name, `backoff_ms` beside the whole backoff."""

@@ -19,13 +19,15 @@ from typing import Final, Never
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from callboard.actors import processes
+from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.hand_out import JournalWriter, Mark, Tokens, record
-from callboard.actors.handlers import TaskContext, load_handler
+from callboard.actors.handlers import TaskContext
 from callboard.actors.inheritance import close_inherited
 from callboard.actors.leftovers import kill_leftovers
 from callboard.actors.messages import Report, Run, RunTask, StartWorker, StopTask, WorkerFailed, WorkerReady
-from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.runners.call import AttemptOutcome, failure
+from callboard.actors.runners.making import Runner, make_runners
 from callboard.actors.runners.slots import Slots
 from callboard.actors.runners.threads import STACK_BYTES
 from callboard.actors.shared_tokens import SharedTokens
@@ -48,7 +50,7 @@ class WorkerActor(CallboardActor):
         # themselves, so that none outlives its task unseen.
         os.setpgid(0, 0)
         processes.become_subreaper()
-        self._runners: dict[str, CallRunner] = {}
+        self._runners: dict[str, Runner] = {}
         self._last_batch = 0
         self._slots: Slots | None = None
 
@@ -62,33 +64,33 @@ class WorkerActor(CallboardActor):
         self._pid = os.getpid()
         self._data_dir = Path(message.data_dir)
         self._journal = JournalWriter(Path(message.journal))
-        self._trace = WorkerFiles.of(Path(message.tokens).parent, message.worker).trace
+        files = WorkerFiles.of(Path(message.tokens).parent, message.worker)
+        self._trace = files.trace
         faulthandler.enable(self._trace.open("w"))
+        self._logs = AttemptLogs(files.logs)
         settings = message.settings
         if "" not in sys.path:
             # As with `python -m`: a team's modules stand in the folder from which the server was started.
             sys.path.insert(0, "")
         try:
-            paths = {settings.worker: settings.worker, **settings.types}
-            for type_, path in paths.items():
-                if path:
-                    self._runners[type_] = CallRunner(load_handler(path), strict=settings.strict)
+            self._runners, learned = make_runners(settings, self._logs.add, self._launched)
         except BaseException as error:
             # The queue logs the reason when it is a new one: this happens again at each try.
             log.debug("worker %s of queue %s can't start", message.worker, message.queue, exc_info=True)
             self.send(sender, WorkerFailed(message.worker, describe_start_failure(error)))
             self.send(self.myAddress, ActorExitRequest())
             return
+        logging.root.addHandler(self._logs)  # only now: a team's modules may set up logging when they are imported
         if settings.max_memory:
             _limit_memory(settings.max_memory + (settings.slots * STACK_BYTES if settings.slots > 1 else 0))
         if settings.slots > 1:
             tokens = SharedTokens(Path(message.tokens))
-            self._slots = Slots(tokens, self._journal, self._prepare, self._end_untold)
+            self._slots = Slots(tokens, self._journal, self._logs, self._prepare, self._end_untold)
             self._queue = sender
             self.watch(self._slots.bell)
         else:
             self._tokens = Tokens(Path(message.tokens))
-        self.send(sender, WorkerReady(message.worker, os.getpid()))
+        self.send(sender, WorkerReady(message.worker, os.getpid(), learned))
 
     @handles(Run)
     def run(self, message: Run, sender: ActorAddress) -> None:
@@ -122,14 +124,25 @@ class WorkerActor(CallboardActor):
         while (token := self._tokens.take()) is not None:
             # The end of one task and the beginning of the next go into one write.
             self._journal.write(ended + record(number, token, Mark.BEGUN, time.time_ns() // 1_000))
+            logs = self._logs.begin(number, token)
             outcome = self._attempt(tasks[token])
             mark = Mark.COMPLETED if outcome.completed else Mark.FAILED
-            ended = record(number, token, mark, time.time_ns() // 1_000, outcome.payload)
+            ended = logs.end() + record(number, token, mark, time.time_ns() // 1_000, outcome.payload)
             if outcome.spent:
                 self._journal.write(ended)
                 os._exit(0)  # nothing runs here: the queue takes the rest back and charges nobody
         if ended:
             self._journal.write(ended)
+
+    def _launched(self, pid: int) -> None:
+        """Tell which process the task goes on in."""
+        if (attempt := self._logs.running()) is not None:
+            at = time.time_ns() // 1_000
+            launched = record(attempt.number, attempt.token, Mark.LAUNCHED, at, str(pid).encode())
+            if self._slots is not None:
+                self._slots.write(launched)
+            else:
+                self._journal.write(launched)
 
     def _end_untold(self, error: BaseException) -> Never:
         """End this process, which can't tell any more what happens in it: a task has closed its files or taken all memory.
@@ -156,7 +169,7 @@ class WorkerActor(CallboardActor):
             return failure(ErrorKind.ERROR, text)
         return outcome
 
-    def _prepare(self, task: RunTask) -> tuple[CallRunner, TaskContext] | AttemptOutcome:
+    def _prepare(self, task: RunTask) -> tuple[Runner, TaskContext] | AttemptOutcome:
         """Return what runs a task and what it gets, or how it has failed: for want of a handler."""
         runner = self._runners.get(task.type)
         if runner is None:

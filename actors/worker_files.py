@@ -1,9 +1,10 @@
-"""The files that a queue's workers share with its owner: tokens, journal and the trace of a crash."""
+"""The files that a queue's workers share with its owner: tokens, journal, the trace of a crash and what was logged."""
 
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callboard.actors.attempt_logs import read_lines
 from callboard.actors.hand_out import JournalReader, Record, Tokens, read_left_behind
 from callboard.actors.shared_tokens import SharedTokens
 
@@ -17,11 +18,12 @@ class WorkerFiles:
     tokens: Path
     journal: Path
     trace: Path
+    logs: Path
 
     @classmethod
     def of(cls, folder: Path, worker: str) -> "WorkerFiles":
         """Name the files of this worker."""
-        return cls(folder / f"{worker}.tokens", folder / f"{worker}.journal", folder / f"{worker}.trace")
+        return cls(*(folder / f"{worker}.{name}" for name in ("tokens", "journal", "trace", "logs")))
 
     def read_trace(self) -> str | None:
         """Return what faulthandler wrote when the worker crashed, None if nothing."""
@@ -32,7 +34,7 @@ class WorkerFiles:
 
     def remove(self) -> None:
         """Delete the files of a worker that is gone."""
-        for path in (self.tokens, self.journal, self.trace):
+        for path in (self.tokens, self.journal, self.trace, self.logs):
             path.unlink(missing_ok=True)
 
 
@@ -45,6 +47,11 @@ class LeftBehind:
 
     workers: set[str] = field(default_factory=set)
     records: dict[tuple[int, int], list[Record]] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def logs_of(self, worker: str, number: int) -> dict[int, list[str]]:
+        """Return what the tasks of a batch had logged that had not ended, by index."""
+        return {} if self.folder is None else read_lines(WorkerFiles.of(self.folder, worker).logs, number)
 
 
 class QueueFolder:
@@ -57,7 +64,7 @@ class QueueFolder:
 
     def left_behind(self) -> "LeftBehind":
         """Return what earlier owners' workers wrote; all of them must be gone."""
-        found = LeftBehind()
+        found = LeftBehind(folder=self._folder)
         for path in sorted(self._folder.glob("*.journal")):
             records = read_left_behind(path, self._boot_id)
             if records is None:

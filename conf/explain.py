@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -58,12 +59,19 @@ def annotation_at(model: type[BaseModel], path: Sequence[int | str]) -> Any:
     for part in path:
         if is_model(here):
             option = here.model_fields.get(part)
-            here = option and option.annotation
+            here = option and _wanted(option.annotation)
         elif is_table_of_models(here):
             here = get_args(here)[1]
         else:
             return None
     return here
+
+
+def _wanted(annotation: Any) -> Any:
+    """Return the model that an option takes if it takes one or nothing, else the type as it is."""
+    if get_origin(annotation) not in {Union, UnionType}:
+        return annotation
+    return next((arm for arm in get_args(annotation) if is_model(arm)), annotation)
 
 
 def is_model(annotation: Any) -> bool:

@@ -1,20 +1,21 @@
 """One queue's options: a section of the configuration, the body of a PUT, a row's JSON and a message's field alike."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo, field_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, ValidationInfo, field_validator
 
-from callboard.actors.options import Backoff, BackoffStrategy
+from callboard.conf.sections import BackoffSettings, Section
+from callboard.conf.type_defaults import TypeDefaults
 from callboard.conf.values import (
+    Command,
     Duration,
     DurationOrForever,
     DurationOrOff,
+    Handler,
     Priority,
     SizeOrNone,
-    WorkerPath,
     WorkerPathOrNone,
     refuse,
 )
@@ -22,41 +23,11 @@ from callboard.conf.values import (
 _DAY_MS = 86_400_000
 
 
-class Section(BaseModel):
-    """A group of options: can't be changed once made, and takes no key that it doesn't know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the section with its defaults as people write them: "1s", where pydantic would put 1000."""
-        schema = handler(core_schema)
-        written = cls().model_dump(mode="json")
-        for name, option in handler.resolve_ref_schema(schema)["properties"].items():
-            option["default"] = written[name]
-        return schema
-
-
 class Delivery(StrEnum):
     """What a worker's death means for the task that it ran."""
 
     AT_LEAST_ONCE = "at_least_once"
     AT_MOST_ONCE = "at_most_once"
-
-
-class BackoffSettings(Section):
-    """How long a failed task waits; the queue's default for tasks that don't say."""
-
-    strategy: BackoffStrategy = BackoffStrategy.FIXED
-    base: Duration = 1_000
-    # A hundredfold growth, 64 times over, still is a float; and factors below one would shrink the wait.
-    factor: Annotated[float, Field(strict=True, ge=1, le=100)] = 2.0
-    cap: Duration = 3_600_000
-    jitter: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
-
-    def to_backoff(self) -> Backoff:
-        """Return the form that tasks carry."""
-        return Backoff(self.strategy, self.base, self.factor, self.cap, self.jitter)
 
 
 class RetentionSettings(Section):
@@ -68,19 +39,24 @@ class RetentionSettings(Section):
 
 
 NOT_YET: Final[dict[str, Any]] = {
-    "command": (),
     "aging": None,
 }
 """Options that nothing acts on yet, with the one value that they take until then. To release one, delete its line."""
+
+
+_OF_A_TYPE: Final = ("priority", "max_retries", "timeout", "backoff")
+COMMAND_TYPE: Final = "command"
+"""The type of the tasks that a queue's `command` runs: the program itself may change its name."""
 
 
 class QueueSettings(Section):
     """One queue's options, under the names of the configuration; durations in milliseconds, sizes in bytes."""
 
     worker: WorkerPathOrNone = ""
-    types: dict[Annotated[str, Field(min_length=1, max_length=200)], WorkerPath] = {}
-    """Further task types by name. A task that names none is run by `worker`."""
-    command: tuple[str, ...] = ()
+    types: dict[Annotated[str, Field(min_length=1, max_length=200)], Handler] = Field(default={})
+    """Further task types by name. A task that names none is run by `worker` or `command`."""
+    command: Command = ()
+    """A program and its arguments, started for each task, instead of `worker`."""
     concurrency: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 3
     slots: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     strict: Annotated[bool, Field(strict=True)] = False
@@ -97,6 +73,8 @@ class QueueSettings(Section):
     retention: RetentionSettings = RetentionSettings()
     start_timeout: Annotated[Duration, Field(gt=0)] = 30_000
     """How long a worker may take until it is ready."""
+    learned: dict[str, TypeDefaults] = Field(default={}, json_schema_extra={"readOnly": True})
+    """What the workers say of their types, as soon as one of them is ready; a type that is not in it is not known yet."""
 
     @field_validator(*NOT_YET)
     @classmethod
@@ -105,6 +83,13 @@ class QueueSettings(Section):
         if value != NOT_YET[info.field_name or ""]:
             raise refuse("not available yet in this version")
         return value
+
+    @field_validator("command")
+    @classmethod
+    def _one_default(cls, command: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if command and info.data.get("worker"):
+            raise refuse("can't be given together with worker: both would run the tasks that name no type")
+        return command
 
     @property
     def timeout_ms(self) -> int:
@@ -127,6 +112,45 @@ class QueueSettings(Section):
         return self.start_timeout
 
     @property
-    def handlers(self) -> dict[str, str]:
-        """Worker path by task type; the default type is named for its path."""
-        return ({self.worker: self.worker} if self.worker else {}) | self.types
+    def default_type(self) -> str:
+        """The type of tasks that name none; "" if the queue can't run such."""
+        if self.command:
+            return COMMAND_TYPE
+        own = self.learned.get(self.worker)
+        return own.name or self.worker if own is not None else self.worker
+
+    @property
+    def handlers(self) -> dict[str, str | tuple[str, ...]]:
+        """Worker path or command by task type; the default type is named for its path."""
+        default: dict[str, str | tuple[str, ...]] = {}
+        if self.command:
+            default = {COMMAND_TYPE: self.command}
+        elif self.worker:
+            default = {self.worker: self.worker}
+        return default | self.types
+
+    @property
+    def unlearned(self) -> bool:
+        """Whether there are types of which only a worker can tell what it says of them, and none has."""
+        return any(isinstance(handler, str) and type_ not in self.learned for type_, handler in self.handlers.items())
+
+    def of_type(self, type_: str) -> Self:
+        """Return these settings with what the type's own handler says put over them."""
+        own = self.learned.get(type_)
+        said = {} if own is None else {name: value for name in _OF_A_TYPE if (value := getattr(own, name)) is not None}
+        return self.model_copy(update=said) if said else self
+
+    def with_learned(self, learned: Mapping[str, TypeDefaults]) -> Self:
+        """Return these settings with what was learned of the handlers; what there is no handler for is left out."""
+        handlers = self.handlers
+        own = learned.get(self.worker)
+        names = {*handlers, own.name} if own is not None and self.worker in handlers else {*handlers}
+        return self.model_copy(update={"learned": {name: said for name, said in learned.items() if name in names}})
+
+    def taught_by(self, before: "QueueSettings") -> Self:
+        """Return these settings with what was known of handlers that are the same as before."""
+        same = {type_ for type_, handler in self.handlers.items() if before.handlers.get(type_) == handler}
+        if self.worker == before.worker and self.worker in before.learned:
+            same.add(before.learned[self.worker].name)
+        known = {type_: said for type_, said in before.learned.items() if type_ in same}
+        return self.with_learned(known | self.learned)

@@ -6,13 +6,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
-from callboard.conf.queue_settings import (
-    BackoffSettings,
-    Delivery,
-    QueueSettings,
-    RetentionSettings,
-    Section,
-)
+from callboard.conf.queue_settings import Delivery, QueueSettings, RetentionSettings
+from callboard.conf.sections import BackoffSettings, Section
 from callboard.conf.store_url import is_postgres, shown_url, trouble_with
 from callboard.conf.values import DEAD_LETTER, Duration, QueueName, Size, check_queue_name, refuse
 
@@ -121,6 +116,14 @@ class Settings(Section):
     """What queues that are made on first use look like, by the route that makes them."""
     samples: SamplesSettings = SamplesSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("queues")
+    @classmethod
+    def _nothing_learned(cls, queues: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
+        for name, settings in queues.items():
+            if settings.learned:
+                raise refuse(f"{name}.learned is what the workers say, and can't be configured")
+        return queues
 
     @field_validator("templates")
     @classmethod

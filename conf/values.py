@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from callboard.actors.errors import InvalidOption
@@ -97,6 +97,27 @@ def _maybe_worker_path(path: str) -> str:
     return _worker_path(path) if path else path
 
 
+def _word(word: str) -> str:
+    if "\0" in word:
+        raise refuse("must have no NUL character")
+    return word
+
+
+def _command(words: tuple[str, ...]) -> tuple[str, ...]:
+    if words and not words[0].strip():
+        raise refuse(f"names no program: {_A_COMMAND}")
+    return words
+
+
+def _handler(handler: Any) -> str | tuple[str, ...]:
+    if isinstance(handler, str):
+        return _worker_path(handler)
+    if not handler or not isinstance(handler, list | tuple) or not all(isinstance(word, str) for word in handler):
+        raise refuse(f"{handler!r} is neither a worker nor a command: write module:attribute, or {_A_COMMAND}")
+    return _command(tuple(map(_word, handler)))
+
+
+_A_COMMAND = 'a list of texts, for example ["java", "-jar", "report.jar"]'
 _A_DURATION = "a duration: write for example 250ms, 5s, 1m30s, 2h or 7d"
 _A_SIZE = "a size: write for example 512 KiB, 256 MiB or 2 GiB"
 
@@ -104,6 +125,17 @@ QueueName = Annotated[str, AfterValidator(_queue_name)]
 WorkerPath = Annotated[str, AfterValidator(_worker_path)]
 WorkerPathOrNone = Annotated[str, AfterValidator(_maybe_worker_path)]
 """A worker path, or "" for none."""
+
+Command = Annotated[tuple[Annotated[str, AfterValidator(_word)], ...], AfterValidator(_command)]
+"""A program and its arguments, or nothing for none."""
+
+Handler = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_handler),
+    PlainSerializer(lambda handler: handler if isinstance(handler, str) else list(handler), return_type=str | list[str]),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""What runs a type of tasks: a worker path or a command."""
 
 Duration = Annotated[
     int,

@@ -1,14 +1,17 @@
-"""Find out whether a worker path can be used, without importing anybody's code into this process."""
+"""Find out whether a worker path or a command can be used, without importing anybody's code into this process."""
 
+import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from callboard.conf.learning import learned_of
 from callboard.conf.queue_settings import QueueSettings
 
 IMPORT_SECONDS: Final = 10.0
@@ -17,10 +20,10 @@ _AT_ONCE: Final = 4
 # Runs in a process of its own and writes one line to the descriptor that it is given: the module's own prints, exits
 # and crashes can't be taken for an answer. A class is not made here: what its constructor does is for real workers.
 _PROBE: Final = """
-import importlib, inspect, os, sys
+import importlib, inspect, json, os, sys
 path, answer, declared_only = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "declared"
 def say(text):
-    os.write(answer, " ".join(text.split()).encode(errors="replace")[:2000] or b"fine")
+    os.write(answer, " ".join(text.split()).encode(errors="replace")[:2000])
     os._exit(0)
 module, _, attribute = path.partition(":")
 try:
@@ -37,15 +40,30 @@ if declared_only and not hasattr(target, "__callboard_task__"):
     if ("callboard.actors.handlers", "Worker") not in ancestors:
         say(f"{path} is neither a Worker nor a function with @task: over HTTP only those are taken")
 if inspect.isclass(target):
-    say("" if callable(getattr(target, "perform", None)) else f"{path} is a class without a method perform(task)")
-say("" if callable(target) else f"{path} is neither a class nor a function")
+    if not callable(getattr(target, "perform", None)):
+        say(f"{path} is a class without a method perform(task)")
+elif not callable(target):
+    say(f"{path} is neither a class nor a function")
+say("fine " + json.dumps(getattr(target, "__callboard_options__", {})))
 """
-_FINE: Final = "fine"
+_FINE: Final = "fine "
 _ANSWER_BYTES: Final = 4096
 
 
+class Seen(NamedTuple):
+    """What was found at a worker path: why it can't be used ("" if it can), and the options of its class or function."""
+
+    problem: str
+    options: dict[str, Any]
+
+
 def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool = False) -> str | None:
-    """Tell why a worker path (`module:attribute`) can't be used, None if it can.
+    """Tell why a worker path can't be used, None if it can; see `look_at`."""
+    return look_at(path, seconds, declared=declared).problem or None
+
+
+def look_at(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool = False) -> Seen:
+    """Find out whether a worker path (`module:attribute`) can be used, and what its handler says of its tasks.
 
     Imports it in a short-lived process with this one's interpreter, environment and working directory. It takes as
     long as the import, at most `seconds`: call it from a thread where others wait. declared: only what was written as a
@@ -53,7 +71,7 @@ def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool =
     """
     module, _, attribute = path.partition(":")
     if not module or not attribute:
-        return f"{path!r} is not of the form module:attribute"
+        return Seen(f"{path!r} is not of the form module:attribute", {})
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as answers:  # noqa: PTH123 - a descriptor, not a path
         try:
@@ -74,24 +92,46 @@ def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool =
     # Before it is waited for: until then its group's number can't be anybody else's.
     os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
-    if said:
-        return None if said == _FINE else said
-    if not answered:
-        return f"{module} can't be imported: it takes longer than {seconds:g} s"
-    ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return f"{module} can't be imported: it ends the process {ended}"
+    if said.startswith(_FINE):
+        return Seen("", json.loads(said.removeprefix(_FINE)))
+    if not said and not answered:
+        said = f"{module} can't be imported: it takes longer than {seconds:g} s"
+    elif not said:
+        ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        said = f"{module} can't be imported: it ends the process {ended}"
+    return Seen(said, {})
+
+
+def check_handler(handler: str | tuple[str, ...]) -> str | None:
+    """Tell why a worker path or a command can't be used, None if it can."""
+    return check_worker(handler) if isinstance(handler, str) else check_command(handler)
+
+
+def check_command(command: tuple[str, ...]) -> str | None:
+    """Tell why a command's program can't be found from this process's working directory, None if it can."""
+    if shutil.which(command[0]) is not None:
+        return None
+    return f"there is no program {command[0]!r} that can be started"
 
 
 def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
     """Return a line for everything that keeps these queues' workers from running, each path tried once."""
-    paths = sorted({path for settings in queues.values() for path in settings.handlers.values()})
+    handlers = list({handler for settings in queues.values() for handler in settings.handlers.values()})
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        problems = dict(zip(paths, threads.map(check_worker, paths), strict=True))
+        problems = dict(zip(handlers, threads.map(check_handler, handlers), strict=True))
     lines = []
     for name, settings in queues.items():
         if not settings.handlers and settings.concurrency:
-            lines.append(f"[queues.{name}] worker: without a worker or types no task of this queue runs")
-        for type_, path in settings.handlers.items():
-            if problem := problems[path]:
-                lines.append(f"[queues.{name}] {'worker' if type_ == path else f'types.{type_}'}: {problem}")
+            lines.append(f"[queues.{name}] worker: without a worker, command or types no task of this queue runs")
+        for type_, handler in settings.handlers.items():
+            if problem := problems[handler]:
+                default = "command" if settings.command else "worker"
+                option = f"types.{type_}" if type_ in settings.types else default
+                lines.append(f"[queues.{name}] {option}: {problem}")
     return lines
+
+
+def taught_by_looking(settings: QueueSettings) -> QueueSettings:
+    """Return the settings with what their workers say, each imported in a process of its own; they must be usable."""
+    paths = {handler for handler in settings.handlers.values() if isinstance(handler, str)}
+    return settings.with_learned(learned_of(settings, {path: look_at(path).options for path in paths}))

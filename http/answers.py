@@ -31,6 +31,7 @@ class Attempt(Answer):
     )
     traceback: str = Field("")
     exit: str | int = Field("", description="The name of the signal or the exit code.")
+    logs: list[str] = Field([], description="The last lines that it logged.")
 
 
 class BackoffShown(Answer):
@@ -64,7 +65,8 @@ class TaskShown(Answer):
     finished_at: Time | None
     errors: list[Attempt]
     result: Any
-    meta: dict[str, Any]
+    meta: dict[str, Any] = Field(description="`launched`: the process that the task has started and waits for.")
+    logs: list[str] = Field(description="The last lines that the attempt logged that ended well.")
 
 
 class WorkerShown(Answer):
@@ -79,6 +81,7 @@ class WorkerShown(Answer):
     memory: int | None = Field(description="Bytes (RSS).")
     tasks_done: int
     running: int = Field(description="Tasks that run in it now.")
+    launched: int | None = Field(description="The process that its task has started and waits for.")
 
 
 class Counts(Answer):

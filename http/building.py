@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from callboard.actors.errors import InvalidOption
 from callboard.actors.messages import QueueFound
-from callboard.actors.submitting import context_text
+from callboard.actors.submitting import context_text, resolve_type
 from callboard.actors.task import NewTask
 from callboard.actors.task_form import DatedForm, TaskForm
 from callboard.http.problems import Errors
@@ -62,13 +62,14 @@ class Forms:
         )
         form = self._forms.get(key)
         if form is None:
+            own = settings.of_type(resolve_type(settings, type_, found.queue))
             form = TaskForm(
                 found.queue,
                 settings,
                 type=type_,
                 priority=options.priority,
                 max_retries=options.retries(),
-                backoff=options.backoff_over(settings.backoff.to_backoff()),
+                backoff=options.backoff_over(own.backoff.to_backoff()),
                 timeout_ms=options.timeout_ms,
                 created_by=CREATED_BY,
             )

@@ -43,7 +43,7 @@ def create(
     from callboard.actors.cli.queue_options import read_settings
     from callboard.actors.errors import CallboardError
     from callboard.actors.local_client import LocalClient
-    from callboard.conf.worker_paths import check_workers
+    from callboard.conf.worker_paths import check_workers, taught_by_looking
 
     settings = read_settings(name, worker, concurrency, options or [])
     with LocalClient(data_dir) as client:
@@ -51,6 +51,8 @@ def create(
             raise CallboardError(f"queue {name!r} exists already: --replace gives it these settings")
         if problems := check_workers({name: settings}):
             raise CallboardError(problems[0])
+        # A queue that runs already takes the next task with what its new workers say of it.
+        settings = taught_by_looking(settings)
         created = client.control.put(name, settings)
     if as_json:
         print_json({"name": name, "created": created, "settings": settings.model_dump(mode="json")})

@@ -45,6 +45,9 @@ def print_task(task: Task) -> None:
     if task.errors:
         print("errors:")
         _print_errors(task.errors)
+    if task.logs:
+        print("logs:")
+        _print_logs(task.logs, "  ")
 
 
 def _row(task: Task) -> Sequence[object]:
@@ -70,3 +73,11 @@ def _print_errors(errors: Iterable[dict[str, Any]]) -> None:
         print(textwrap.indent(shown(error["message"]), "    "))
         if error.get("traceback"):
             print(textwrap.indent(shown(error["traceback"]).rstrip(), "      "))
+        if error.get("logs"):
+            print("    logs:")
+            _print_logs(error["logs"], "      ")
+
+
+def _print_logs(lines: Iterable[str], indent: str) -> None:
+    for line in lines:
+        print(textwrap.indent(shown(line), indent))

@@ -106,4 +106,5 @@ def _doing(worker: dict[str, Any]) -> str:
     if not worker["task"]:
         return str(worker["state"])
     others = f" and {worker['running'] - 1} more" if worker["running"] > 1 else ""
-    return f"{worker['state']} with {worker['task']} for {duration(worker['task_age_ms'])}{others}"
+    process = f", in process {worker['launched']}" if worker["launched"] else ""
+    return f"{worker['state']} with {worker['task']} for {duration(worker['task_age_ms'])}{process}{others}"

@@ -67,6 +67,8 @@ class WorkerStatus:
     memory: int | None
     tasks_done: int
     running: int = 0
+    launched: int | None = None
+    """The process that its task has left running, and waits for."""
 
 
 @dataclass(frozen=True)

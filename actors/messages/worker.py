@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from callboard.conf.settings import QueueSettings
+from callboard.conf.type_defaults import TypeDefaults
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class WorkerReady:
 
     worker: str
     pid: int
+    learned: dict[str, TypeDefaults] = field(default_factory=dict)
+    """What its handlers say of their tasks, by type."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """How a worker runs one attempt: it calls the handler and turns whatever happens into an outcome."""
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import json
 import threading
@@ -8,12 +10,16 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from callboard.actors.handlers import Discard, Error, Ok, TaskContext, is_async
+from callboard.actors.handlers import Discard, Error, Handler, Launched, Ok, TaskContext, TaskFailed, is_async
+from callboard.actors.processes import exit_name
+from callboard.actors.runners.launched import pid_of, wait_for
+from callboard.actors.runners.threads import in_thread
 from callboard.actors.task import ErrorKind
 
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 8_000
 MAX_RESULT_BYTES = 1_000_000
+_UNKNOWN_END = "how the process {} ended can't be known: the task had waited for it, or it was none of its own"
 
 
 class AttemptOutcome(NamedTuple):
@@ -31,31 +37,105 @@ class AttemptOutcome(NamedTuple):
 _NOTHING = AttemptOutcome(completed=True, payload=b"null")
 
 
-class CallRunner:
-    """Calls a handler, one attempt after another. strict: only `None` and `Ok` are a success."""
+def tell_nobody(_pid: int) -> None:
+    """Do nothing: nobody wants to know which process a task has launched."""
 
-    def __init__(self, handler: Callable[[TaskContext], Any], *, strict: bool) -> None:
-        self._handler = handler
+
+class CallRunner:
+    """Calls a handler, one attempt after another. strict: only `None` and `Ok` are a success.
+
+    launched: is told the process that a task goes on in, before it is waited for.
+    """
+
+    def __init__(
+        self,
+        handler: Handler | Callable[[TaskContext], Any],
+        *,
+        strict: bool,
+        launched: Callable[[int], None] = tell_nobody,
+    ) -> None:
+        self._handler = handler if isinstance(handler, Handler) else Handler(handler)
+        self._perform = self._handler.perform
         self._strict = strict
+        self._launched = launched
         self._loop: asyncio.Runner | None = None
-        self.is_async = is_async(handler)
+        self.is_async = is_async(self._perform)
 
     def run(self, ctx: TaskContext) -> AttemptOutcome:
         """Run one attempt. Never raises: a handler may raise anything, `SystemExit` and bare `BaseException` included."""
+        raised: BaseException | None = None
         try:
-            value = self._handler(ctx)
+            value = self._perform(ctx)
             if inspect.isawaitable(value):
                 value = self._wait_for(value)
-            return self._judge(value)
+            outcome = self._judge(value, ctx)
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the actor, which would run it again
-            return _raised(error)
+            raised, outcome = error, _raised(error)
+        if self._reacts_to(outcome, raised):
+            try:
+                value = self._after_error(ctx, outcome, raised)
+                if inspect.isawaitable(value):
+                    self._wait_for(value)
+            except BaseException:
+                ctx.log.exception("after_error has failed itself")
+        return outcome
 
     async def run_async(self, ctx: TaskContext) -> AttemptOutcome:
         """Run one attempt at an async handler on the loop that is running; else as `run`."""
+        raised: BaseException | None = None
         try:
-            return self._judge(await self._handler(ctx))
-        except BaseException as error:  # noqa: BLE001 - as above
+            value = await self._perform(ctx)
+            if isinstance(value, Launched):
+                outcome = await in_thread(functools.partial(self._judge, value, ctx))  # it waits for that process
+            else:
+                outcome = self._judge(value, ctx)
+        except asyncio.CancelledError as error:
             return _raised(error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            raised, outcome = error, _raised(error)
+        if self._reacts_to(outcome, raised):
+            try:
+                value = self._after_error(ctx, outcome, raised)
+                if inspect.isawaitable(value):
+                    await value
+            except BaseException:
+                ctx.log.exception("after_error has failed itself")
+        return outcome
+
+    def _reacts_to(self, outcome: AttemptOutcome, raised: BaseException | None) -> bool:
+        if isinstance(raised, MemoryError):
+            return False  # whatever it does would need some
+        return not outcome.completed and self._handler.after_error is not None
+
+    def _after_error(self, ctx: TaskContext, outcome: AttemptOutcome, raised: BaseException | None) -> Any:
+        said = json.loads(outcome.payload)
+        error = raised or (Discard(said["message"]) if said["discard"] else Error(said["message"]))
+        assert self._handler.after_error is not None
+        return self._handler.after_error(ctx, error)
+
+    def _follow(self, ctx: TaskContext, process: Any) -> AttemptOutcome:
+        """Wait for a launched process, and have it decided what its end means."""
+        pid = pid_of(process)
+        if pid is None:
+            text = f"returned Launched({_show(process)}), which is no process: it takes a subprocess.Popen or a pid"
+            return failure(ErrorKind.RETURNED, text)
+        self._launched(pid)
+        end = wait_for(process, pid)
+        if self._handler.after_async is not None:
+            value = self._handler.after_async(ctx, end)
+            if inspect.isawaitable(value):
+                value = self._wait_for(value)
+            if isinstance(value, Launched):
+                return failure(ErrorKind.RETURNED, "after_async returned Launched, which only perform may")
+            if value is not None:
+                return self._judge(value, ctx)
+        if end.ok:
+            return _NOTHING
+        if end.exit_code is None:
+            return failure(ErrorKind.ERROR, _UNKNOWN_END.format(pid))
+        code = exit_name(end.exit_code)
+        how = f"signal {code}" if isinstance(code, str) else f"exit code {code}"
+        return failure(ErrorKind.ERROR, f"the process {pid} ended with {how}", exit=code)
 
     def _wait_for(self, awaitable: Any) -> Any:
         async def finish() -> Any:
@@ -65,9 +145,10 @@ class CallRunner:
             return asyncio.run(finish())  # beside others, each of which needs a loop of its own
         if self._loop is None:
             self._loop = asyncio.Runner()
-        return self._loop.run(finish())
+        # Else all would run in the context in which the first one did, and what they log would be taken for its.
+        return self._loop.run(finish(), context=contextvars.copy_context())
 
-    def _judge(self, value: Any) -> AttemptOutcome:  # noqa: PLR0911 - one return a kind of value
+    def _judge(self, value: Any, ctx: TaskContext) -> AttemptOutcome:  # noqa: PLR0911 - one return a kind of value
         if value is None:
             return _NOTHING
         match value:
@@ -77,6 +158,8 @@ class CallRunner:
                 return failure(ErrorKind.ERROR, str(message))
             case Discard(message):
                 return failure(ErrorKind.ERROR, str(message), discard=True)
+            case Launched(process):
+                return self._follow(ctx, process)
             case _ if self._strict:
                 said = f"returned {_show(value)}, but this queue takes only None or Ok(...)"
                 return failure(ErrorKind.RETURNED, said)._replace(spent=True)
@@ -90,9 +173,23 @@ class CallRunner:
         return AttemptOutcome(completed=True, payload=payload)
 
 
-def failure(kind: ErrorKind, message: str, trace: str | None = None, *, discard: bool = False) -> AttemptOutcome:
-    """Make the outcome of a failed attempt."""
-    said = {"kind": kind, "message": message[:MAX_MESSAGE_CHARACTERS], "traceback": trace, "discard": discard}
+def failure(
+    kind: ErrorKind,
+    message: str,
+    trace: str | None = None,
+    *,
+    discard: bool = False,
+    exit: str | int | None = None,  # noqa: A002 - as people see it
+) -> AttemptOutcome:
+    """Make the outcome of a failed attempt; exit: how a program of its own ended."""
+    said: dict[str, Any] = {
+        "kind": kind,
+        "message": message[:MAX_MESSAGE_CHARACTERS],
+        "traceback": trace,
+        "discard": discard,
+    }
+    if exit is not None:
+        said["exit"] = exit
     return AttemptOutcome(completed=False, payload=json.dumps(said).encode())
 
 
@@ -100,6 +197,8 @@ def _raised(error: BaseException) -> AttemptOutcome:
     if isinstance(error, MemoryError):
         said = f"{say(error)} (see the queue's max_memory)"
         return failure(ErrorKind.ERROR, said, _trace(error))._replace(spent=True)
+    if isinstance(error, TaskFailed):
+        return failure(ErrorKind.ERROR, str(error))
     return failure(ErrorKind.ERROR, say(error), _trace(error))
 
 

@@ -14,11 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from callboard.actors.attempt_logs import Attempt as LoggedAttempt
+from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.hand_out import JournalWriter, Mark, record
 from callboard.actors.handlers import TaskContext
 from callboard.actors.leftovers import kill_leftovers
 from callboard.actors.messages import RunTask, StopTask
 from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
+from callboard.actors.runners.making import Runner
 from callboard.actors.runners.threads import Threads
 from callboard.actors.shared_tokens import SharedTokens, index_of, key_of, number_of
 from callboard.actors.task import ErrorKind
@@ -32,6 +35,7 @@ class Attempt:
 
     task: RunTask
     handle: asyncio.Task[AttemptOutcome]
+    logged: LoggedAttempt
     in_thread: bool
     stopped: StopTask | None = None
 
@@ -47,11 +51,13 @@ class Slots:
         self,
         tokens: SharedTokens,
         journal: JournalWriter,
-        prepare: Callable[[RunTask], tuple[CallRunner, TaskContext] | AttemptOutcome],
+        logs: AttemptLogs,
+        prepare: Callable[[RunTask], tuple[Runner, TaskContext] | AttemptOutcome],
         untold: Callable[[BaseException], None],
     ) -> None:
         self._tokens = tokens
         self._journal = journal
+        self._logs = logs
         self._prepare = prepare
         self._untold = untold
         self._pid = os.getpid()
@@ -75,6 +81,10 @@ class Slots:
     def stop(self, message: StopTask) -> None:
         """Cancel one attempt; one that runs in a thread can't be, and has this process ask to be replaced."""
         self._loop.call_soon_threadsafe(self._told, self._stop, message)
+
+    def write(self, records: bytes) -> None:
+        """Write into the journal from whatever thread."""
+        self._loop.call_soon_threadsafe(self._told, self._journal.write, records)
 
     def heard(self) -> None:
         """Silence the bell."""
@@ -117,12 +127,17 @@ class Slots:
             self._end(key, prepared)
             return
         runner, context = prepared
-        attempt = runner.run_async(context) if runner.is_async else self._run_in_thread(runner, context)
-        handle = self._loop.create_task(attempt)
-        self._running[key] = Attempt(task, handle, in_thread=not runner.is_async)
+        if on_loop := isinstance(runner, CallRunner) and runner.is_async:
+            attempt = runner.run_async(context)
+        else:
+            attempt = self._run_in_thread(runner, context)
+        variables = contextvars.copy_context()  # each in its own: what it logs is known by that
+        logged = variables.run(self._logs.begin, number_of(key), index_of(key))
+        handle = self._loop.create_task(attempt, context=variables)
+        self._running[key] = Attempt(task, handle, logged, in_thread=not on_loop)
         handle.add_done_callback(lambda _: self._told(self._ended, key))
 
-    async def _run_in_thread(self, runner: CallRunner, context: TaskContext) -> AttemptOutcome:
+    async def _run_in_thread(self, runner: Runner, context: TaskContext) -> AttemptOutcome:
         outcome: asyncio.Future[AttemptOutcome] = self._loop.create_future()
         variables = contextvars.copy_context()
 
@@ -143,9 +158,9 @@ class Slots:
             os._exit(0)  # as above
         attempt = self._running.pop(key)
         outcome = _outcome_of(attempt)
-        self._end(key, outcome)
+        self._end(key, outcome, attempt.logged.end())
 
-    def _end(self, key: int, outcome: AttemptOutcome | None) -> None:
+    def _end(self, key: int, outcome: AttemptOutcome | None, logged: bytes = b"") -> None:
         if not self._ends:
             self._loop.call_soon(self._told, self._tell)  # what ends in the same round of the loop is told with it
         if outcome is None:
@@ -153,7 +168,7 @@ class Slots:
         else:
             mark, payload = Mark.COMPLETED if outcome.completed else Mark.FAILED, outcome.payload
             self.spent |= outcome.spent
-        self._ends += record(number_of(key), index_of(key), mark, time.time_ns() // 1_000, payload)
+        self._ends += logged + record(number_of(key), index_of(key), mark, time.time_ns() // 1_000, payload)
 
     def _tell(self) -> None:
         ends, self._ends = self._ends, b""

@@ -3,10 +3,14 @@
 The standard library's pool waits for its threads when the process ends, and one of these may never come back.
 """
 
+import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeVar
+
+_Result = TypeVar("_Result")
 
 STACK_BYTES: Final = 1_048_576
 """Of address space, a thread; a queue's `max_memory` leaves room for so many times this."""
@@ -32,3 +36,24 @@ class Threads:
         while True:
             self._jobs.get()()
             self._idle.release()
+
+
+async def in_thread(job: Callable[[], _Result]) -> _Result:
+    """Run this in a thread of its own and in this context, while the loop goes on; raises what it raises."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[_Result] = loop.create_future()
+    variables = contextvars.copy_context()
+
+    def tell(settle: Callable[..., None], value: object) -> None:
+        loop.call_soon_threadsafe(lambda: None if ended.done() else settle(value))
+
+    def work() -> None:
+        try:
+            result = variables.run(job)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            tell(ended.set_exception, error)
+        else:
+            tell(ended.set_result, result)
+
+    threading.Thread(target=work, name="beside the loop", daemon=True).start()
+    return await ended

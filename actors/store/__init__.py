@@ -68,7 +68,7 @@ class Completion(NamedTuple):
 class TaskUpdate(NamedTuple):
     """Every column of a task that can change, as it is to be from now on. `error`: JSON text to append to `errors`.
 
-    `result` None sets it to NULL.
+    None in `result`, `logs` and `launched` sets them to NULL.
     """
 
     id: str
@@ -87,6 +87,10 @@ class TaskUpdate(NamedTuple):
     result: str | None
     hand_out: int
     error: str | None = None
+    logs: str | None = None
+    """What the attempt that ended well has logged: a JSON list of lines."""
+    launched: int | None = None
+    """The process that the task has left running, and waits for."""
 
 
 class Ruling(NamedTuple):

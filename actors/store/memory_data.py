@@ -37,6 +37,8 @@ class MemoryTask:
     hand_out: int = 0
     result: str | None = None
     errors: str | None = None
+    logs: str | None = None
+    launched: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ def _or_null(text: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.nullif(text, literal_column("''"))
 
 
-_TEXTS = frozenset({"id", "queue", "state", "type", "created_by", "backoff", "meta", "context", "was", "result", "error"})
+_TEXTS = frozenset(
+    {"id", "queue", "state", "type", "created_by", "backoff", "meta", "context", "was", "result", "error", "logs"}
+)
 
 
 def _columns(names: Sequence[str]) -> dict[str, type[TypeEngine[Any]]]:
@@ -141,7 +143,12 @@ UPDATE_TASKS = prepare(
         errors=func.coalesce(_with_error, tasks.c.errors),
         run_at=func.coalesce(_changed.c.run_at, tasks.c.run_at),
         result=_or_null(_changed.c.result),
-        **{name: _changed.c[name] for name in TaskUpdate._fields if name not in {"id", "was", "error", "run_at", "result"}},
+        logs=_or_null(_changed.c.logs),
+        **{
+            name: _changed.c[name]
+            for name in TaskUpdate._fields
+            if name not in {"id", "was", "error", "run_at", "result", "logs"}
+        },
     ),
 )
 

@@ -15,10 +15,10 @@ TASK_COLUMNS = tuple(
     tasks.c[name]
     for name in (
         *("id", "queue", "type", "state", "priority", "context", "attempt", "max_retries", "backoff", "timeout_ms"),
-        *("run_at", "created_at", "created_by", "started_at", "finished_at", "errors", "result", "meta"),
+        *("run_at", "created_at", "created_by", "started_at", "finished_at", "errors", "result", "meta", "logs", "launched"),
     )
 )
-"""The columns that `task_of` reads, in the order of `Task`'s fields."""
+"""The columns that `task_of` reads, in the order of `Task`'s fields; what was launched is shown in `meta`."""
 
 
 QUEUE_COLUMNS = tuple(queues.c[field.name] for field in fields(QueueRow))
@@ -34,7 +34,7 @@ def task_of(row: Sequence[Any]) -> Task:
     """Make a task of a row of `TASK_COLUMNS`. A task that was wanted at once was due when it was made."""
     # fmt: off
     (task_id, queue, task_type, state, priority, context, attempt, max_retries, backoff, timeout_ms,
-     run_at, created_at, created_by, started_at, finished_at, errors, result, meta) = row
+     run_at, created_at, created_by, started_at, finished_at, errors, result, meta, logs, launched) = row
     # fmt: on
     return Task(
         id=task_id,
@@ -54,7 +54,8 @@ def task_of(row: Sequence[Any]) -> Task:
         finished_at=finished_at,
         errors=json.loads(errors) if errors else [],
         result=None if result is None else json.loads(result),
-        meta=json.loads(meta) if meta else {},
+        meta=(json.loads(meta) if meta else {}) | ({} if launched is None else {"launched": launched}),
+        logs=json.loads(logs) if logs else [],
     )
 
 

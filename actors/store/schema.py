@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaDa
 
 from callboard.actors.task import CLAIMED, TaskState
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`: compared by hand, since importing Alembic takes longer than a start."""
 
 metadata = MetaData()
@@ -52,6 +52,8 @@ tasks = Table(
     Column("context", _TEXT, nullable=False),
     Column("result", _TEXT),
     Column("errors", _TEXT),  # NULL: []
+    Column("logs", Text),  # NULL: []
+    Column("launched", BigInteger),
 )
 
 LISTED_STATES = [

@@ -26,8 +26,9 @@ from callboard.actors.messages import (
     ScaleQueue,
 )
 from callboard.actors.showing import queue_down_shown, queue_shown
+from callboard.conf.learning import learned_of
 from callboard.conf.settings import QueueSettings, check_queue_name
-from callboard.conf.worker_paths import check_worker
+from callboard.conf.worker_paths import look_at
 from callboard.http.edge import Edge, edge_of
 from callboard.http.problems import Errors, Invalid, NotFound
 from callboard.http.queries import DeleteQuery
@@ -37,6 +38,11 @@ from callboard.http.validation import read_model, read_query
 
 DESCRIBE_SECONDS: Final = 3.0
 """So long a queue's owner has to say how it is, before it is shown as not answering."""
+
+NO_COMMANDS: Final = (
+    "can't be set over HTTP, where it would let everybody run any program: "
+    "write it in the configuration file, or use `callboard queue create`"
+)
 
 
 async def list_queues(request: Request) -> Response:
@@ -62,7 +68,7 @@ async def put_queue(request: Request) -> Response:
     if reason := check_queue_name(name):
         raise Invalid({"name": [reason]}, f"{reason}.")
     settings = await read_model(request, QueueSettings, edge.settings.http.max_body, empty=True)
-    await _check_workers(settings)
+    settings = await _checked(settings)
     put = await edge.gateway.ask_registry(lambda request_id: PutQueue(request_id, name, settings), QueuePut)
     edge.gateway.forget(name)
     shown = await _shown(edge, name)
@@ -154,17 +160,24 @@ async def _shown_from_store(edge: Edge, name: str, why: str, *, standby: bool = 
     return queue_down_shown(name, why, counts.get(name, {}), settings, standby=standby)
 
 
-async def _check_workers(settings: QueueSettings) -> None:
-    """Refuse workers that can't be imported. Raises `Invalid`."""
-    handlers = settings.handlers
-    paths = sorted(set(handlers.values()))
-    checks = (asyncio.to_thread(check_worker, path, declared=True) for path in paths)
-    reasons = dict(zip(paths, await asyncio.gather(*checks), strict=True))
+async def _checked(settings: QueueSettings) -> QueueSettings:
+    """Return the settings with what their workers say of themselves.
+
+    Raises `Invalid` for commands, and for workers that can't be imported.
+    """
     errors: Errors = {}
-    if settings.worker and (reason := reasons[settings.worker]):
+    if settings.command:
+        errors["command"] = [NO_COMMANDS]
+    types: Errors = {name: [NO_COMMANDS] for name, handler in settings.types.items() if not isinstance(handler, str)}
+    paths = sorted({handler for handler in settings.handlers.values() if isinstance(handler, str)})
+    looks = (asyncio.to_thread(look_at, path, declared=True) for path in paths)
+    seen = dict(zip(paths, await asyncio.gather(*looks), strict=True))
+    if settings.worker and (reason := seen[settings.worker].problem):
         errors["worker"] = [reason]
-    types = {name: [reason] for name, path in settings.types.items() if (reason := reasons[path])}
+    named = ((name, path) for name, path in settings.types.items() if isinstance(path, str))
+    types |= {name: [reason] for name, path in named if (reason := seen[path].problem)}
     if types:
         errors["types"] = types
     if errors:
         raise Invalid(errors)
+    return settings.with_learned(learned_of(settings, {path: found.options for path, found in seen.items()}))

@@ -142,6 +142,22 @@ def test_errors_are_appended_and_the_due_time_stays_unless_it_is_given(store: St
     assert owner.load([task_id(1)])[0].failures == 2
 
 
+def test_logs_and_what_was_launched_are_kept_until_the_next_update(store: Store, owner: QueueStore) -> None:
+    put(owner, insert(1))
+    move(owner, [1], "executing", launched=4711)
+    running = store.get(task_id(1))
+    assert running is not None
+    assert (running.meta, running.logs) == ({"launched": 4711}, [])
+    move(owner, [1], "completed", result="3", logs='["one", "zw\\u00f6lf"]')
+    ended = store.get(task_id(1))
+    assert ended is not None
+    assert (ended.meta, ended.logs, ended.result) == ({}, ["one", "zwölf"], 3)
+    move(owner, [1], "available")
+    again = store.get(task_id(1))
+    assert again is not None
+    assert (again.meta, again.logs) == ({}, [])
+
+
 def test_a_retried_task_loses_its_result_and_its_end(store: Store, owner: QueueStore) -> None:
     put(owner, insert(1))
     with owner.transaction() as transaction:

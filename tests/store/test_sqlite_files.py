@@ -61,6 +61,27 @@ def test_a_migration_is_done_once(tmp_path: Path) -> None:
     assert not migrate("memory:")
 
 
+def test_a_database_of_the_first_version_keeps_its_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    store = sqlite_store.SqliteStore(path, clock=lambda: NOW)
+    store.put_queue(QUEUE, "{}", "", NOW)
+    owner, _ = store.own(QUEUE)
+    put(owner, insert(1))
+    owner.close()
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "ALTER TABLE tasks DROP COLUMN logs; ALTER TABLE tasks DROP COLUMN launched;"
+            "UPDATE alembic_version SET version_num = '0001'"
+        )
+    store = sqlite_store.SqliteStore(path, clock=lambda: NOW)
+    assert store.migrated
+    task = store.get(task_id(1))
+    assert task is not None
+    assert (task.state, task.logs, task.meta) == ("available", [], {})
+    store.close()
+
+
 def test_a_database_that_is_up_to_date_is_opened_without_alembic(path: Path) -> None:
     program = f"""
 import sys

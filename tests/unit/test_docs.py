@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from callboard.actors.cli.commands import make_command
-from callboard.actors.handlers import Discard, TaskContext, load_handler
+from callboard.actors.handlers import Discard, TaskContext, handler_of, load_handler
 from callboard.conf.settings import Settings
 from callboard.http.answers import TaskAnswer
 from callboard.http.endpoints import ENDPOINTS
@@ -175,6 +175,17 @@ def test_the_readmes_first_worker_does_what_it_says(tmp_path: Path, monkeypatch:
     assert ran({}) == Discard("no url")
     assert '{"width": 100}' in text.replace(module, "")
     assert module.strip().count("\n") <= 11
+
+
+def test_the_handlers_of_the_page_on_workers_can_be_loaded() -> None:
+    names: dict[str, Any] = {}
+    for block in blocks((ROOT / "docs" / "workers.md").read_text(), "python"):
+        exec(compile(block, "workers.md", "exec"), names)
+    assert {name: dict(handler_of(names[name]).options) for name in ("resize", "Report", "Train")} == {
+        "resize": {"max_retries": 5, "timeout": "30s"},
+        "Report": {"max_retries": 19},
+        "Train": {"timeout": "12h"},
+    }
 
 
 def test_the_readmes_first_request_and_answer_are_those_of_the_server() -> None:

@@ -18,6 +18,7 @@ from callboard.actors.registry import RegistryActor
 from callboard.actors.task import TaskState
 from callboard.actors.worker import WorkerActor
 from callboard.conf.settings import QueueSettings
+from callboard.conf.type_defaults import TypeDefaults
 
 # isort: split
 from thespian.actors import ActorAddress
@@ -55,6 +56,7 @@ SAMPLES: dict[Any, Callable[[], Any]] = {
     types.NoneType: lambda: None,
     TaskState: lambda: TaskState.DEAD,
     QueueSettings: lambda: QueueSettings(worker="a:b", max_retries=7),
+    TypeDefaults: lambda: TypeDefaults(name="work", max_retries=7),
     ActorAddress: lambda: TCPTransport.getAddressFromString("127.0.0.1:1"),
 }
 

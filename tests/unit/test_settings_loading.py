@@ -40,7 +40,8 @@ def test_the_shipped_file_states_every_option_with_its_default() -> None:
     del written["queues"]
     defaults = Settings().model_dump(mode="json", exclude={"data_dir", "queues", "templates"})
     assert written == defaults
-    of_a_queue = load_settings(None, {}, {}).queues["default"].model_dump(mode="json", exclude=set(NOT_YET)) | {"types": {}}
+    left_out = {*NOT_YET, "learned"}  # what the workers say is not written by people
+    of_a_queue = load_settings(None, {}, {}).queues["default"].model_dump(mode="json", exclude=left_out) | {"types": {}}
     assert queue == of_a_queue
 
 

@@ -119,7 +119,7 @@ def test_each_queue_whose_workers_cannot_be_used_is_named(module: Path) -> None:
     assert check_workers(queues) == [
         "[queues.bad] worker: module mine has no absent",
         "[queues.bad] types.A: mine:value is neither a class nor a function",
-        "[queues.none] worker: without a worker or types no task of this queue runs",
+        "[queues.none] worker: without a worker, command or types no task of this queue runs",
     ]
 
 

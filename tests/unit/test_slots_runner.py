@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.hand_out import JournalReader, JournalWriter, Mark, Record
 from callboard.actors.handlers import TaskContext
 from callboard.actors.messages import RunTask, StopTask
@@ -34,7 +35,8 @@ class Bench:
         self.handlers: dict[str, CallRunner] = {}
         self._worker_tokens = SharedTokens(folder / "tokens")
         self._writer = JournalWriter(folder / "journal")
-        self.slots = Slots(self._worker_tokens, self._writer, self._prepare, self.untold.append)
+        self._logs = AttemptLogs(folder / "logs")
+        self.slots = Slots(self._worker_tokens, self._writer, self._logs, self._prepare, self.untold.append)
         self.records: list[Record] = []
 
     def _prepare(self, task: RunTask) -> tuple[CallRunner, TaskContext] | AttemptOutcome:

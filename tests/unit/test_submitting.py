@@ -124,7 +124,7 @@ def test_a_task_is_shown_as_it_will_be_when_it_is_read_back() -> None:
         "id": "", "queue": "shop", "type": "shop:Pack", "state": "available", "priority": "high", "context": {"a": 1},
         "attempt": 0, "max_retries": 5, "backoff": Backoff().to_json(), "backoff_ms": 1_000, "timeout_ms": 90_000,
         "run_at": "2026-01-31T09:15:00.250Z", "created_at": "2026-01-31T09:15:00.250Z", "created_by": "test",
-        "started_at": None, "finished_at": None, "errors": [], "result": None, "meta": {},
+        "started_at": None, "finished_at": None, "errors": [], "result": None, "meta": {}, "logs": [],
     }  # fmt: skip
 
 
