@@ -47,6 +47,10 @@ class Mark(IntEnum):
     """It was stopped because its cancellation was asked for; only where a worker can stop one task alone."""
 
 
+ENDS = frozenset({Mark.COMPLETED, Mark.FAILED, Mark.CANCELLED})
+"""Of these a task has one; what else is told of it stands before."""
+
+
 class Record(NamedTuple):
     """One line of a journal. `at`: microseconds since the epoch."""
 

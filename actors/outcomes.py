@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from callboard.actors.crew import Crew, Doom, Flight, Moment, Slot
 from callboard.actors.event_source import EventSource
-from callboard.actors.hand_out import Mark, Record
+from callboard.actors.hand_out import ENDS, Mark, Record
 from callboard.actors.lifecycle import Failed, Transition, begin, cancel, complete, fail, give_back, judge, lose, suspect
 from callboard.actors.messages import DeadTask
 from callboard.actors.run_times import RunTimes
@@ -21,7 +21,6 @@ from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window
 
 _BEGUN, _COMPLETED, _CANCELLED = int(Mark.BEGUN), int(Mark.COMPLETED), int(Mark.CANCELLED)
-_ASIDE = frozenset({int(Mark.LOGGED), int(Mark.LAUNCHED)})
 """An enumeration's members are looked up slowly, and each task has two records."""
 
 
@@ -73,7 +72,7 @@ class Outcomes:
             if mark == _BEGUN:
                 flight.begun_at = at
                 running[key] = flight
-            elif mark in _ASIDE:
+            elif mark not in ENDS:
                 note(flight, record)
                 if flight.launched != flight.stored_launched:
                     self._mark(flight)

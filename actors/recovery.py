@@ -9,7 +9,7 @@ out is: any of it may have begun.
 from collections.abc import Mapping, Sequence
 
 from callboard.actors.crew import Flight, Moment
-from callboard.actors.hand_out import Mark, Record
+from callboard.actors.hand_out import ENDS, Mark, Record
 from callboard.actors.lifecycle import Failed
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.side_records import note
@@ -49,7 +49,7 @@ def _settle(
     logs: tuple[str, ...],
 ) -> None:
     begun = next((record.at for record in records if record.mark == Mark.BEGUN), None)
-    end = next((record for record in records if record.mark in {Mark.COMPLETED, Mark.FAILED}), None)
+    end = next((record for record in records if record.mark in ENDS), None)
     if end is not None:
         flight = Flight(task, task.state, task.attempt)
         for record in records:

@@ -137,6 +137,10 @@ def test_the_end_of_a_strangers_process_is_seen_but_not_how() -> None:
     assert wait_for(pid, pid).exit_code is None  # it has been reaped
 
 
-@pytest.mark.parametrize("process", [0, 1, -1, True, "7", None, os.getpid(), 7.0])
+@pytest.mark.parametrize("process", [0, 1, -1, True, "7", None, 7.0])
 def test_what_can_be_no_process_is_not_waited_for(process: object) -> None:
     assert pid_of(process) is None
+
+
+def test_no_process_waits_for_itself() -> None:
+    assert pid_of(os.getpid()) is None
