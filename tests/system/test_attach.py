@@ -65,7 +65,7 @@ def test_where_no_server_runs_any_more_attaching_fails_and_starts_nothing(tree: 
     before = psutil.Process().children(recursive=True)
     with pytest.raises(ServerNotRunning):
         attach(runtime)
-    assert psutil.Process().children(recursive=True) == before
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def test_without_its_key_a_server_cannot_be_attached_to(tree: RunningTree) -> None:

@@ -92,7 +92,7 @@ def test_speed_is_measured_beside_its_limits(tmp_path: Path) -> None:
 def test_postgresql_is_measured_in_schemas_of_its_own(postgres_server: PostgresServer, tmp_path: Path) -> None:
     database = postgres_server.new_database()
     shown = to_json(run_bench(replace(TINY, rounds=1), tmp_path, kill=False, memory=False, database=database))
-    assert_ratios(shown["ratios"], {"end_to_end", "single", "single_completed", "end_to_end_large", "drain"})
+    assert_ratios(shown["ratios"], {"end_to_end", "single", "single_completed", "end_to_end_large", "drain", "watched"})
     assert shown["machine"]["store"] == database
     name = database.partition("?")[0].rpartition("/")[2]
     assert postgres_server.ask("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'callboard%'", name) == []
