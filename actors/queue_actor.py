@@ -45,6 +45,7 @@ from callboard.actors.messages import (
 )
 from callboard.actors.queue_controls import QueueControls, read_clocks
 from callboard.actors.queue_owner import QueueOwner
+from callboard.actors.sleeping import Sleeping
 from callboard.actors.stopping import Stopping
 from callboard.actors.store.opening import open_store
 from callboard.actors.worker import WorkerActor
@@ -96,6 +97,7 @@ class QueueActor(QueueControls):
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
+        self.sleeping = Sleeping(owner, self.hiring, self._housekeeping, sender, now, errand=message.errand)
         self.send(sender, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
         self.go_on(now)
 
@@ -239,6 +241,7 @@ class QueueActor(QueueControls):
         owner = self.owner
         assert owner is not None
         self._stopping.turn(now)
+        self.sleeping.turn(now)
         names = self.hiring.due(now)
         outbox, owner.outbox = owner.outbox, []
         for action in outbox:
@@ -254,7 +257,8 @@ class QueueActor(QueueControls):
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
             self.send(child.address, self.hiring.hire(name, child.pid))
         hire_next = self.hiring.next_look(now)
-        self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
+        others = min(self._housekeeping.next_look, self._stopping.next_look, self.sleeping.next_look, hire_next)
+        self.wake_at(min(owner.next_look(now), others))
 
 
 def _own(message: StartQueue) -> Any:

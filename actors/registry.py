@@ -30,8 +30,9 @@ from callboard.actors.messages import (
     StopQueue,
 )
 from callboard.actors.queue_actor import QueueActor
-from callboard.actors.roll import Entry, bring_in
+from callboard.actors.roll import Entry, Sleep, bring_in, has_history
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.wakes import FIRST_ERRANDS_SECONDS
 from callboard.conf.logging import configure_logging
 from callboard.conf.settings import Settings
 
@@ -66,8 +67,17 @@ class RegistryActor(Directory):
         self._settings = settings
         configure_logging(settings.log.level, settings.log.format)
         with closing(open_store(message.store_url)) as store:
-            for row in bring_in(store, settings.queues, microseconds()):
-                self.roll.add(row.name)
+            rows = bring_in(store, settings.queues, microseconds(), settings.templates)
+            agenda, counts = store.agenda(), store.counts()
+        # What nobody has configured is started only if it has something to do now.
+        for number, row in enumerate(rows):
+            entry = self.roll.add(row.name)
+            if row.name not in {DEAD_LETTER, *settings.queues}:
+                entry.staffed = False
+                if (due_at := agenda.get(row.name)) != 0:
+                    first = time.monotonic() + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
+                    entry.sleep = Sleep(due_at, first if has_history(counts.get(row.name, {})) else float("inf"))
+        self.expect_rescan()
         self._ready_reply = (sender, RegistryReady(message.request_id, os.getpid()))
         self.go_on()
 
@@ -75,6 +85,7 @@ class RegistryActor(Directory):
     def shut_down(self, message: ShutDown, sender: ActorAddress) -> None:
         """Have all queues stop; answered when they have, or soon after the grace."""
         self._stop_reply = (sender, message)
+        self.stopping = True
         self._stop_by = time.monotonic() + message.grace_seconds + _STOP_MARGIN_SECONDS
         for entry in self.roll.live():
             entry.stopping = True
@@ -101,6 +112,7 @@ class RegistryActor(Directory):
             return
         self.mark_ready(child)
         entry.came_up(message, sender)
+        self.answer_waiting(entry)
         dead_letter = self.roll.get(DEAD_LETTER)
         if dead_letter is not None and dead_letter.ready is not None:
             # Its address is a new one after each start, so everybody is told when it comes up.
@@ -114,6 +126,7 @@ class RegistryActor(Directory):
         entry = self.roll.get(message.queue)
         if entry is not None:
             entry.down = message.reason
+            self.answer_waiting(entry)
 
     @handles(Pong)
     def pong(self, message: Pong, sender: ActorAddress) -> None:  # noqa: ARG002 - the sender says it all
@@ -137,10 +150,17 @@ class RegistryActor(Directory):
         entry = self.roll.get(child.name)
         if entry is None or entry.child is not child:
             return
+        if entry.letting_go:
+            entry.let_go()
+            if entry.deletion is not None:
+                self.delete(entry)
+            self.go_on()
+            return
         if entry.deletion is None and self._stop_reply is None:
             how = "ended" if exitcode is None else f"exited with {processes.exit_name(exitcode)}"
             log.warning("the owner of queue %s %s; it is restarted", child.name, how)
         entry.went_down(time.monotonic(), child.uptime(time.monotonic()))
+        self.answer_waiting(entry)
         if entry.deletion is not None:
             self.delete(entry)
         self.go_on()
@@ -155,13 +175,14 @@ class RegistryActor(Directory):
             self._finish_stop(now)
             self.wake_at(min(self._stop_by, self._next_ping))
             return
-        if self._ready_reply is not None and all(e.ready is not None or e.down for e in self.roll):
+        if self._ready_reply is not None and all(e.ready or e.sleep or e.down for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
+        self.wake_due(now)
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
-        self.wake_at(min(self._next_ping, self.roll.next_start(now)))
+        self.wake_at(min(self._next_ping, self.roll.next_start(now), self.next_wake(now)))
 
     def _bring_up(self, entry: Entry) -> None:
         actor_class = DeadLetterActor if entry.name == DEAD_LETTER else QueueActor
@@ -175,6 +196,8 @@ class RegistryActor(Directory):
             samples=settings.samples.model_dump(mode="json"),
             log_level=settings.log.level,
             log_format=settings.log.format,
+            staffed=entry.staffed,
+            errand=entry.errand,
         )
         self.send(entry.child.address, message)
 

@@ -89,6 +89,16 @@ class CPUProcess(Worker):
         raise RuntimeError(f"CPUProcess fails on purpose (ProcessType {wish!r}, computed {digest[:8]})")
 
 
+class Event(Worker):
+    """Takes note of an event of `POST /api/event/v1`: what a handler of one's own begins with."""
+
+    def perform(self, task: TaskContext) -> Ok:
+        """Log the event; the result says whose it was."""
+        user_id = task.context.get("user_id")
+        task.log.info("event of type %s of user %s", task.context.get("event_type_id"), user_id)
+        return Ok({"user_id": user_id})
+
+
 def _require(task: TaskContext, *fields: str) -> None:
     missing = [name for name in fields if task.context.get(name) in (None, "", [], {})]
     if missing:

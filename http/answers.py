@@ -100,7 +100,7 @@ class QueueShown(Answer):
     """A queue."""
 
     name: str
-    state: Literal["running", "paused", "draining", "degraded"]
+    state: Literal["running", "paused", "draining", "degraded", "idle"]
     why: str = Field(description="Why it is in this state, where that needs saying.")
     counts: Counts
     running: int
@@ -174,6 +174,19 @@ class HealthAnswer(Answer):
     """The server is up."""
 
     data: Health
+
+
+class EventTaken(Answer):
+    """The task that an event has become."""
+
+    id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+    queue: str
+
+
+class EventAnswer(Answer):
+    """An event was taken in."""
+
+    data: EventTaken
 
 
 class ProblemAnswer(BaseModel):

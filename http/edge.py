@@ -11,6 +11,7 @@ from starlette.requests import Request
 from callboard.actors.store import Store
 from callboard.conf.settings import Settings
 from callboard.http.building import Forms
+from callboard.http.first_use import FirstUse
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
 
@@ -33,6 +34,7 @@ class Edge:
     watcher: Watcher
     readers: ThreadPoolExecutor
     forms: Forms = field(default_factory=Forms)
+    first_use: FirstUse = field(default_factory=FirstUse)
 
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Ask the store (or anything else that blocks) in a reader thread."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from callboard.conf.settings import QueueSettings
 from callboard.http import answers, queries, schemas
 from callboard.http.dispatch import Handler
-from callboard.http.routes import dead, ops, queues, tasks
+from callboard.http.routes import dead, ops, queues, tasks, v7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Endpoint:
     may: tuple[int, ...] = ()
     keyed: bool = False
     """Takes an Idempotency-Key."""
+    plain: tuple[int, ...] = ()
+    """Statuses of the errors that are answered as plain text."""
 
 
 def _get(
@@ -126,6 +128,16 @@ ENDPOINTS: Final = (
         body_optional=True,
         answer=answers.ChangedAnswer,
         may=(413,),
+    ),
+    # The routes of other systems, in their own forms.
+    Endpoint(
+        method="POST",
+        path="/api/event/v1",
+        handler=v7.create_event,
+        body=schemas.EventRequest,
+        answer=answers.EventAnswer,
+        may=(_NOT_FOUND, 413),
+        plain=(400, _NOT_FOUND, 500),
     ),
     _get("/healthz", ops.healthz, answers.HealthAnswer),
     _get("/readyz", ops.readyz, answers.HealthAnswer),

@@ -244,6 +244,17 @@ class ScaleRequest(Body):
     concurrency: Annotated[int, Field(strict=True, ge=0, le=10_000)]
 
 
+class EventRequest(BaseModel):
+    """An event as V7TaskProcessor takes it; whatever else it holds reaches the worker too."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    user_id: Annotated[int, Field(strict=True)]
+    priority: Annotated[int, Field(strict=True)] = Field(description="Lower runs first.")
+    event_data: Any
+    event_type_id: Annotated[int, Field(strict=True)] = Field(description="Each type has a queue of its own.")
+
+
 def microseconds_now() -> int:
     """Read the clock."""
     return time.time_ns() // 1_000

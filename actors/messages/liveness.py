@@ -12,6 +12,8 @@ class RefusalReason(StrEnum):
     """Wrong queue, incarnation or settings version: look the queue up again and send once more."""
     STARTING = "starting"
     """The queue is known but has no live owner yet: wait a moment and look it up again."""
+    IDLE = "idle"
+    """The queue sleeps, and was not to be woken for this."""
     STORE_UNAVAILABLE = "store_unavailable"
     INVALID = "invalid"
     NOT_EMPTY = "not_empty"

@@ -262,6 +262,12 @@ class Store(Protocol):
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """Return every queue's counts."""
 
+    def agenda(self) -> dict[str, int]:
+        """Return when each queue's owner has something to do, in microseconds: 0 at once, else its next due time.
+
+        A queue that has neither ready nor handed-out tasks nor any that wait for their time is left out.
+        """
+
     def version(self) -> int:
         """Return a number that changes whenever another process has written (cheap: asked many times a second)."""
 

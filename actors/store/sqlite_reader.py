@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, QueuePool, bindparam, create_engine, func, literal_column, select
 
 from callboard.actors.store import Page, QueueRow, TaskFilter
+from callboard.actors.store.agenda import read_agenda
 from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
 from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
 from callboard.actors.store.schema import counts, is_any, queues, tasks
@@ -84,6 +85,11 @@ class SqliteReader:
         """Return every queue's counts."""
         with self._reading() as connection:
             return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
+
+    def agenda(self) -> dict[str, int]:
+        """Return when each queue has something to do."""
+        with self._reading() as connection:
+            return read_agenda(connection)
 
     def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
         found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both

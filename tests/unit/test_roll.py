@@ -137,7 +137,7 @@ def rows(store: MemoryStore) -> dict[str, tuple[QueueSettings, int]]:
 def test_the_configurations_queues_and_the_dead_letter_are_made(store: MemoryStore) -> None:
     brought = bring_in(store, {"mail": SETTINGS}, WALL)
     assert [row.name for row in brought] == ["dead_letter", "mail"]
-    assert rows(store) == {"mail": (SETTINGS, 1), "dead_letter": (QueueSettings(concurrency=0), 1)}
+    assert rows(store) == {"mail": (SETTINGS, 1), "dead_letter": (QueueSettings(concurrency=0, idle_after="never"), 1)}
 
 
 def test_a_section_that_is_as_it_was_leaves_changes_at_run_time_alone(store: MemoryStore) -> None:
