@@ -71,8 +71,8 @@ class Commands:
         updates = []
         back = []
         for task in owner.store.load(ids):
-            rank = owner.places.next_rank(now)
-            update = retry_by_hand(task, now.wall, -task.priority, rank, keep_attempts=keep_attempts)
+            lane, rank = owner.order.place(task.priority, owner.places.next_rank(now))
+            update = retry_by_hand(task, now.wall, lane, rank, keep_attempts=keep_attempts)
             if update is None:
                 unchanged[task.id] = "available" if task.state == CLAIMED else task.state
                 continue

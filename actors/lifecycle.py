@@ -130,6 +130,11 @@ def retry_by_hand(task: ReadyTask, now: int, lane: int, rank: int, *, keep_attem
     )
 
 
+def place(task: ReadyTask, lane: int, rank: int) -> TaskUpdate:
+    """Decide for a waiting task that gets another place in the order."""
+    return _update(task, TaskState(task.state), attempt=task.attempt, lane=lane, rank=rank)
+
+
 def read_backoff(text: str) -> Backoff:
     """Read the backoff that a row holds."""
     values = json.loads(text)

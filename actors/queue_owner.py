@@ -15,9 +15,11 @@ from callboard.actors.errors import DuplicateTask, StoreUnavailable
 from callboard.actors.foreman import Foreman, Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
 from callboard.actors.messages import DeadTask, Submission, Verdict
+from callboard.actors.ordering import Order
 from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
 from callboard.actors.recovery import recover
+from callboard.actors.reordering import reorder
 from callboard.actors.store import Change, Ownership, QueueStore, TaskUpdate, Transaction
 from callboard.actors.task import ENDED_STATES, TaskState
 from callboard.actors.worker_files import LeftBehind
@@ -56,7 +58,8 @@ class QueueOwner(Foreman):
         self.on_stored: Callable[[Facts], None] = lambda _facts: None
         """Called after each commit, for those who wait for what it has stored."""
         self.dead: list[DeadTask] = []
-        self.places = Places(ownership.last_rank)
+        self.order = Order(settings.aging_ms or 0)
+        self.places = Places(self.order.last_came(ownership.last_rank, now.wall))
         self._launcher = Launcher(self.crew, self.window, self.run_times, ownership.last_hand_out)
         self._store_failures = 0
         self._store_retry = 0.0
@@ -69,7 +72,7 @@ class QueueOwner(Foreman):
         ids = [task_id for hand_out in hand_outs for task_id in hand_out.ids if task_id]
         tasks = {task.id: task for task in self.store.load(ids)}
         recover(hand_outs, tasks, left, self.outcomes, now)
-        self.store_facts(now)
+        self._reorder(now)
 
     def store_facts(self, now: Moment) -> None:
         """Store what has happened, without handing anything out. Raises `StoreUnavailable`; the facts then stay."""
@@ -160,8 +163,17 @@ class QueueOwner(Foreman):
             moments.append(self.places.next_look(now))
         return min(moments)
 
+    def _reorder(self, now: Moment) -> None:
+        """Put what waits into the order of the settings. Raises `StoreUnavailable`; what was done stays done."""
+        self.store_facts(now)
+        order = Order(self.settings.aging_ms or 0)
+        reorder(self.store, self.crew, self.window, order)
+        self.order = order
+
     def _read_ahead(self, now: Moment) -> None:
         """Fill the window from the store, and learn when the next task is due."""
+        if self.order != Order(self.settings.aging_ms or 0):
+            self._reorder(now)
         if self.window.wants_more:
             if any(update.state == TaskState.AVAILABLE for update in self.outcomes.facts.change.updates):
                 # Behind the edge they were left to the store: it must know of them before it is read past them.
@@ -194,7 +206,7 @@ class QueueOwner(Foreman):
             transaction.set_paused(self.paused)
         if arrivals is not None:
             self._take_in(arrivals, transaction, now)
-        for task in self.places.promote(transaction, now):
+        for task in self.places.promote(transaction, now, self.order):
             self.window.push(task)
 
     def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
@@ -206,7 +218,7 @@ class QueueOwner(Foreman):
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
         first_rank = self.places.take_ranks(len(arrivals.accepted), now)
         # One that is here already came before; the store will say so.
-        arrivals.pushed = self.window.push_new(arrivals.place(now.wall, first_rank), elsewhere=self.crew.places)
+        arrivals.pushed = self.window.push_new(arrivals.place(now.wall, first_rank, self.order), elsewhere=self.crew.places)
         for run_at in arrivals.later:
             self.places.note(run_at)
 

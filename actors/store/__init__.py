@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.task import NewTask, Task, TaskState
 
 
@@ -185,10 +186,10 @@ class Transaction(Protocol):
     def set_settings(self, settings: str) -> int:
         """Store new settings (JSON text) and return the new settings version."""
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
         """Make available what is due (scheduled, retryable; earliest first, at most `limit`) and return it in order.
 
-        Ranks rise from `first_rank` by one in the order of `run_at`; lanes stay as stored.
+        In the order of `run_at` they get the places of tasks that came at `first_rank` and, each one later, after it.
         """
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import Change, Completion, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import statements as sql
 from callboard.actors.store.schema import COUNTED
@@ -82,18 +83,16 @@ class SqliteTransaction:
         rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
         return int(rows[0][0])
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, with ranks that rise from `first_rank`; return them in order."""
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
+        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
         waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
         if not waited:
             return []
-        due = [
-            task._replace(state=str(TaskState.AVAILABLE), rank=rank) for rank, task in enumerate(waited, start=first_rank)
-        ]
-        self._connection.executemany(sql.MAKE_AVAILABLE.sql, [(task.rank, task.id) for task in due])
+        due = placed(waited, first_rank, order)
+        self._connection.executemany(sql.MAKE_AVAILABLE.sql, sql.MAKE_AVAILABLE.rows(due, ReadyTask._fields))
         self._less.update(task.state for task in waited)
         self._more[TaskState.AVAILABLE] += len(due)
-        self._last_rank = max(self._last_rank, due[-1].rank)
+        self._last_rank = max(self._last_rank, *(task.rank for task in due))
         return due
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
@@ -152,6 +151,15 @@ class SqliteTransaction:
 
     def _run(self, statement: sql.Prepared, **values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement.sql, statement.bind(**values))
+
+
+def placed(due: Sequence[ReadyTask], first_rank: int, order: Order) -> list[ReadyTask]:
+    """Return due tasks as they are once they are available, placed as if they came one after another from then on."""
+    available = []
+    for came, task in enumerate(due, start=first_rank):
+        lane, rank = order.place(task.priority, came)
+        available.append(task._replace(state=str(TaskState.AVAILABLE), lane=lane, rank=rank))
+    return available
 
 
 @contextmanager

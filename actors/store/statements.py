@@ -203,8 +203,8 @@ DUE = prepare(
 )
 MAKE_AVAILABLE = prepare(
     update(tasks)
-    .where(tasks.c.id == bindparam("task_id"))
-    .values(state=literal(TaskState.AVAILABLE), rank=bindparam("new_rank")),
+    .where(tasks.c.id == bindparam("id"))
+    .values(state=literal(TaskState.AVAILABLE), lane=bindparam("lane"), rank=bindparam("rank")),
 )
 _purged = tasks.alias("purged")
 PURGE = prepare(
