@@ -18,6 +18,7 @@ from callboard.actors import processes
 from callboard.actors.base import Child, handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
+from callboard.actors.editing import edit
 from callboard.actors.errors import StaleChange, StoreUnavailable, Superseded
 from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
@@ -27,6 +28,7 @@ from callboard.actors.messages import (
     CancelTasks,
     DeadLetterAt,
     DeathsNoted,
+    EditTask,
     PurgeDead,
     QueueNotReady,
     QueueReady,
@@ -159,6 +161,15 @@ class QueueActor(QueueControls):
             now = read_clocks()
             reply = self._commands.retry(message.request_id, message.ids, now, keep_attempts=message.keep_attempts)
             self.send(sender, reply)
+            self.go_on(now)
+
+    @handles(EditTask)
+    def edit(self, message: EditTask, sender: ActorAddress) -> None:
+        """Change a task that waits."""
+        if (owner := self.addressed(message, sender)) is not None:
+            now = read_clocks()
+            self._commands.reclaim(message.task_id, now)
+            self.send(sender, edit(owner, message, self.registry, now))
             self.go_on(now)
 
     @handles(PurgeDead)

@@ -176,19 +176,6 @@ class HealthAnswer(Answer):
     data: Health
 
 
-class EventTaken(Answer):
-    """The task that an event has become."""
-
-    id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-    queue: str
-
-
-class EventAnswer(Answer):
-    """An event was taken in."""
-
-    data: EventTaken
-
-
 class ProblemAnswer(BaseModel):
     """An error, as RFC 9457 has it."""
 

@@ -42,7 +42,7 @@ from callboard.actors.messages.queue_life import (
 )
 from callboard.actors.messages.registry_life import RegistryReady, ShutDown, ShutDownDone, StartRegistry
 from callboard.actors.messages.submitting import Outcome, Submission, SubmitTasks, TasksAccepted, Verdict
-from callboard.actors.messages.tasks import CancelTasks, DeadPurged, PurgeDead, RetryTasks, TasksChanged
+from callboard.actors.messages.tasks import CancelTasks, DeadPurged, EditTask, PurgeDead, RetryTasks, TasksChanged
 from callboard.actors.messages.worker import Report, Run, RunTask, StartWorker, WorkerFailed, WorkerReady
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "DeleteQueue",
     "DescribeQueue",
     "DrainQueue",
+    "EditTask",
     "FindQueue",
     "ListQueues",
     "MakeQueue",

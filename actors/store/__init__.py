@@ -192,6 +192,13 @@ class Transaction(Protocol):
         In the order of `run_at` they get the places of tasks that came at `first_rank` and, each one later, after it.
         """
 
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue, where it waits for its time (None: the one it has); False: no such queue.
+
+        The one change that concerns two queues: their owners need nothing of one another, for the task's row and both
+        counts change together, and the other owner finds it when it looks for due tasks.
+        """
+
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks of the queue in this ended state that finished before then; return how many."""
 

@@ -11,7 +11,7 @@ from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import Change, HandOut, Insert, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store.memory_data import MemoryData, MemoryKey, MemoryTask
 from callboard.actors.store.schema import DUE_STATES
-from callboard.actors.store.sqlite_transaction import KEY_MICROSECONDS
+from callboard.actors.store.sqlite_transaction import KEY_MICROSECONDS, state_after_move
 from callboard.actors.task import ENDED_STATES, TaskState
 
 
@@ -78,6 +78,14 @@ class MemoryTransaction:
             due.append(ready_task(row))
             self._rose(last_rank=rank)
         return due
+
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue; False: there is none of that name."""
+        if to not in self._data.queues:
+            return False
+        values: dict[str, Any] = {"queue": to, "state": str(state_after_move(task)), "priority": priority, "hand_out": 0}
+        self._replace(task.id, task.state, **values, **({} if run_at is None else {"run_at": run_at}))
+        return True
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""

@@ -12,7 +12,7 @@ from callboard.actors.errors import DuplicateTask, StaleChange
 from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import Change, Completion, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import statements as sql
-from callboard.actors.store.schema import COUNTED
+from callboard.actors.store.schema import COUNTED, DUE_STATES
 from callboard.actors.task import TaskState
 
 KEY_MICROSECONDS = 24 * 3600 * 1_000_000
@@ -95,6 +95,19 @@ class SqliteTransaction:
         self._last_rank = max(self._last_rank, *(task.rank for task in due))
         return due
 
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue; False: there is none of that name."""
+        state = state_after_move(task)
+        more = {f"more_{each}": int(each == state) for each in DUE_STATES}
+        if not self._run(sql.COUNT_MOVED, to=to, **more).rowcount:
+            return False
+        values = {"id": task.id, "was": task.state, "to": to, "new_state": str(state)}
+        changed = self._run(sql.MOVE, of_queue=self._queue, new_priority=priority, new_run_at=run_at, **values).rowcount
+        if not changed:
+            raise StaleChange(self._queue, 1)
+        self._less[task.state] += 1
+        return True
+
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""
         gone = self._run(
@@ -151,6 +164,11 @@ class SqliteTransaction:
 
     def _run(self, statement: sql.Prepared, **values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement.sql, statement.bind(**values))
+
+
+def state_after_move(task: ReadyTask) -> TaskState:
+    """Return the state in which a moved task waits for its time."""
+    return TaskState.RETRYABLE if task.state == TaskState.RETRYABLE else TaskState.SCHEDULED
 
 
 def placed(due: Sequence[ReadyTask], first_rank: int, order: Order) -> list[ReadyTask]:

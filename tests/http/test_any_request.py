@@ -15,7 +15,9 @@ from callboard.actors.messages import (
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
+    EditTask,
     ListQueues,
+    MakeQueue,
     PauseQueue,
     Ping,
     Pong,
@@ -28,6 +30,7 @@ from callboard.actors.messages import (
     ResumeQueue,
     RetryTasks,
     ScaleQueue,
+    TasksChanged,
 )
 from callboard.http.endpoints import ENDPOINTS, Endpoint
 from callboard.http.openapi import document
@@ -50,7 +53,8 @@ def willing_actors(actors: PlayedActors) -> None:
         actors.add(asked.queue, asked.settings)
         return QueuePut(asked.request_id, asked.queue, created=True)
 
-    actors.answers[PutQueue] = put
+    actors.answers[PutQueue] = actors.answers[MakeQueue] = put
+    actors.answers[EditTask] = lambda asked: TasksChanged(asked.request_id, (asked.task_id,), {})
     actors.answers[DeleteQueue] = lambda asked: QueueDeleted(asked.request_id, asked.queue, 0)
     actors.answers[PurgeDead] = lambda asked: DeadPurged(asked.request_id, 0)
     actors.answers[Ping] = lambda asked: Pong(asked.request_id, 1)
