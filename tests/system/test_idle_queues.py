@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,10 @@ def make_known(data_dir: Path, names: list[str]) -> None:
         database.executemany("INSERT INTO counts (queue) VALUES (?)", [(name,) for name in names])
 
 
+def _runs(ledger: Ledger, count: int) -> bool:
+    return len(ledger.running()) == count
+
+
 def cost(server: Server) -> tuple[int, float]:
     """Return the processes of a server and the megabytes that they take together (shared ones counted once)."""
     members = server.processes()
@@ -89,7 +94,7 @@ def test_a_thousand_known_queues_of_which_five_are_busy_cost_five(tmp_path: Path
         make_known(folder / "data", [f"known-{number}" for number in range(known)])
         with Server(folder) as server, server.client() as client:
             tasks = [client.enqueue(f"known-{number}", ledger.context(until=str(end))) for number in range(BUSY)]
-            eventually(lambda ledger=ledger: len(ledger.running()) == BUSY)
+            eventually(partial(_runs, ledger, BUSY))
             costs.append(cost(server))
             shown = client.queues()
             states = [queue["state"] for queue in shown if queue["name"].startswith("known")]
