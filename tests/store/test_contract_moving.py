@@ -33,9 +33,7 @@ def test_what_is_ready_or_handed_out_is_on_the_agenda_at_once(store: Store, owne
     assert store.agenda() == {}
 
 
-def test_a_batch_that_was_not_ended_and_a_retry_are_on_the_agenda(
-    store: Store, owner: QueueStore, other: QueueStore
-) -> None:
+def test_a_batch_that_is_under_way_and_a_retry_are_on_the_agenda(store: Store, owner: QueueStore, other: QueueStore) -> None:
     with owner.transaction() as transaction:
         transaction.apply(Change(hand_outs=[HandOut(1, "w", (task_id(1),))]))
     put(other, insert(2))

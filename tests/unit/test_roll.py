@@ -12,6 +12,7 @@ from callboard.actors.store import Change, Insert
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
+from callboard.conf.templates import QueueTemplate
 from tests.support.made_tasks import WALL, new_task
 
 NOW = 100.0
@@ -202,3 +203,27 @@ def test_a_queue_without_tasks_or_without_a_row_is_empty(store: MemoryStore) -> 
     store.put_queue("mail", "{}", "", WALL)
     assert is_empty(store, "mail")
     assert is_empty(store, "unknown")
+
+
+# ---------------------------------------------------------------- templates
+
+
+def test_an_edited_template_is_an_edit_of_all_queues_made_from_it(store: MemoryStore) -> None:
+    before, after = QueueTemplate(concurrency=2), QueueTemplate(concurrency=4)
+    text = before.queue_settings().model_dump_json()
+    store.put_queue("event-5", text, text, WALL)
+    store.put_queue("event--7", SETTINGS.model_dump_json(), text, WALL)  # changed at run time
+    store.put_queue("event-own", text, "", WALL)  # somebody's own, by another name
+    bring_in(store, {}, WALL, {"event": before})
+    assert [rows(store)[name][1] for name in ("event-5", "event--7", "event-own")] == [1, 1, 1]
+    bring_in(store, {}, WALL, {"event": after})
+    found = rows(store)
+    assert [found[name][0].concurrency for name in ("event-5", "event--7", "event-own")] == [4, 4, 2]
+    bring_in(store, {}, WALL)
+    assert rows(store) == found
+
+
+def test_a_section_of_its_own_goes_before_the_template(store: MemoryStore) -> None:
+    bring_in(store, {"event-5": SETTINGS}, WALL)
+    bring_in(store, {"event-5": SETTINGS}, WALL, {"event": QueueTemplate(concurrency=9)})
+    assert rows(store)["event-5"] == (SETTINGS, 1)
