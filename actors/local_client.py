@@ -13,7 +13,7 @@ from callboard.actors.local_submission import cut, read_changes, submit
 from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest, changes_body
 from callboard.actors.submitting import check_move
-from callboard.actors.task import ENDED_STATES, WAITING_STATES, Task, TaskState
+from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 POLL_SECONDS: Final = 0.01
 DEFAULT_DATA_DIR: Final = Path("var")
@@ -119,7 +119,13 @@ class LocalClient:
         def request(request_id: str, found: QueueFound) -> EditTask:
             return EditTask(request_id, found.queue, found.incarnation, task_id, priority, run_at, queue)
 
-        return self._change(task_id, request, WAITING_STATES)
+        try:
+            return self._change(task_id, request, frozenset())
+        except TaskNotFound:
+            if self.get(task_id).queue == task.queue:
+                raise
+        # Somebody has just moved it, perhaps an owner that died before it could say so.
+        return self.update(task_id, **changes)
 
     def cancel(self, task_id: str) -> Task:
         """Cancel a task, and kill it if it runs. Raises `WrongState` for one that has ended."""

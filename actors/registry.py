@@ -30,7 +30,7 @@ from callboard.actors.messages import (
     StopQueue,
 )
 from callboard.actors.queue_actor import QueueActor
-from callboard.actors.roll import Entry, Sleep, bring_in, has_history
+from callboard.actors.roll import Entry, bring_in, sleep_at_start
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.actors.wakes import FIRST_ERRANDS_SECONDS
 from callboard.conf.logging import configure_logging
@@ -69,14 +69,13 @@ class RegistryActor(Directory):
         with closing(open_store(message.store_url)) as store:
             rows = bring_in(store, settings.queues, microseconds(), settings.templates)
             agenda, counts = store.agenda(), store.counts()
-        # What nobody has configured is started only if it has something to do now.
+        now = time.monotonic()
         for number, row in enumerate(rows):
             entry = self.roll.add(row.name)
-            if row.name not in {DEAD_LETTER, *settings.queues}:
+            if row.name != DEAD_LETTER and row.name not in settings.queues:
                 entry.staffed = False
-                if (due_at := agenda.get(row.name)) != 0:
-                    first = time.monotonic() + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
-                    entry.sleep = Sleep(due_at, first if has_history(counts.get(row.name, {})) else float("inf"))
+                errand_at = now + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
+                entry.sleep = sleep_at_start(row, agenda.get(row.name), counts.get(row.name, {}), errand_at)
         self.expect_rescan()
         self._ready_reply = (sender, RegistryReady(message.request_id, os.getpid()))
         self.go_on()

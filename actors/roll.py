@@ -185,6 +185,16 @@ def has_history(counts: Mapping[TaskState, int]) -> bool:
     return any(counts.get(state, 0) for state in ENDED_STATES)
 
 
+def sleep_at_start(row: QueueRow, due_at: int | None, counts: Mapping[TaskState, int], errand_at: float) -> Sleep | None:
+    """Return the sleep in which a queue that nobody has configured begins; None: it has something to do now.
+
+    due_at: as the store's agenda has it. errand_at: when it would be woken to remove old tasks.
+    """
+    if due_at == 0 and (not row.paused or counts.get(TaskState.EXECUTING, 0)):
+        return None
+    return Sleep(due_at or None, errand_at if has_history(counts) else float("inf"))
+
+
 def is_empty(store: Store, queue: str) -> bool:
     """Tell whether a queue has nothing unfinished and nothing dead."""
     return not any(count for state, count in store.counts().get(queue, {}).items() if state not in _HISTORY)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.store import TaskFilter
-from callboard.actors.task import WAITING_STATES, Task, TaskState
+from callboard.actors.task import Task, TaskState
 from callboard.http.edge import Edge
 from callboard.http.problems import NotFound, Problem
 
@@ -51,7 +51,8 @@ def edit(*, priority: int | None, run_at: int | None, to_queue: str) -> Change:
     def request(request_id: str, found: QueueFound, ids: tuple[str, ...]) -> EditTask:
         return EditTask(request_id, found.queue, found.incarnation, ids[0], priority, run_at, to_queue)
 
-    return Change(request, frozenset(WAITING_STATES), "Only a task that waits can be changed.")
+    # Nothing is settled by a state: whoever is asked a second time does it a second time.
+    return Change(request, frozenset(), "Only a task that waits can be changed.")
 
 
 async def change_one(edge: Edge, task: Task, change: Change) -> Task:

@@ -7,8 +7,8 @@ import pytest
 
 from callboard.actors.children import Child
 from callboard.actors.messages import QueueReady
-from callboard.actors.roll import Entry, Roll, bring_in, is_empty
-from callboard.actors.store import Change, Insert
+from callboard.actors.roll import Entry, Roll, Sleep, bring_in, is_empty, sleep_at_start
+from callboard.actors.store import Change, Insert, QueueRow
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
@@ -227,3 +227,24 @@ def test_a_section_of_its_own_goes_before_the_template(store: MemoryStore) -> No
     bring_in(store, {"event-5": SETTINGS}, WALL)
     bring_in(store, {"event-5": SETTINGS}, WALL, {"event": QueueTemplate(concurrency=9)})
     assert rows(store)["event-5"] == (SETTINGS, 1)
+
+
+# ---------------------------------------------------------------- what sleeps at the start
+
+
+@pytest.mark.parametrize(
+    ("due_at", "paused", "counts", "sleep"),
+    [
+        (None, False, {}, Sleep()),  # nothing to do
+        (None, False, {TaskState.COMPLETED: 1}, Sleep(None, 9.0)),  # but to forget
+        (5, False, {TaskState.SCHEDULED: 1}, Sleep(5)),  # something later
+        (0, False, {TaskState.AVAILABLE: 1}, None),  # something now
+        (0, True, {TaskState.AVAILABLE: 1}, Sleep()),  # when somebody lets it
+        (0, True, {TaskState.EXECUTING: 1}, None),  # it was interrupted, and should say so
+    ],
+)
+def test_a_queue_sleeps_from_the_start_unless_it_has_something_to_do(
+    due_at: int | None, paused: bool, counts: dict[TaskState, int], sleep: Sleep | None
+) -> None:
+    row = QueueRow("mail", "", "", paused=paused, created_at=0, settings_version=1)
+    assert sleep_at_start(row, due_at, counts, 9.0) == sleep
