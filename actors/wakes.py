@@ -26,6 +26,7 @@ from callboard.actors.messages import (
 )
 from callboard.actors.roll import Entry, Roll, Sleep
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.conf.templates import is_made_on_use
 
 RESCAN_SECONDS: Final = 60.0
 ERRAND_SECONDS: Final = 24 * 3600.0
@@ -147,7 +148,9 @@ class Wakes(CallboardActor):
 
     def unknown(self, request_id: str, queue: str) -> Refused:
         """Say that there is no such queue, and which one was probably meant."""
-        near = difflib.get_close_matches(queue, [entry.name for entry in self.roll], 1)
+        # Of a thousand queues for events all are near one more, and to find that out would hold up the Registry.
+        names = [] if is_made_on_use(queue) else [entry.name for entry in self.roll]
+        near = difflib.get_close_matches(queue, names, 1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         return Refused(request_id, RefusalReason.UNKNOWN_QUEUE, f"unknown queue {queue!r}{hint}")
 

@@ -40,6 +40,11 @@ def event_queue(event_type_id: int) -> str:
     return f"{EVENT}-{event_type_id}"
 
 
+def is_made_on_use(queue: str) -> bool:
+    """Tell whether a queue of this name is one that a route makes when it first needs it."""
+    return _MADE_FROM.fullmatch(queue) is not None
+
+
 def template_of(queue: str, templates: Mapping[str, QueueTemplate]) -> QueueTemplate | None:
     """Return the template that a queue of this name is made from, None if there is none."""
     made_from = _MADE_FROM.fullmatch(queue)
