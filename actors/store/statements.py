@@ -220,7 +220,7 @@ COUNT_MOVED = prepare(
     update(counts)
     .where(
         counts.c.queue == bindparam("to"),
-        counts.c.queue.in_(select(queues.c.name).where(queues.c.deleted == literal_column("0"))),
+        select(queues.c.name).where(queues.c.name == bindparam("to"), queues.c.deleted == literal_column("0")).exists(),
     )
     .values({str(state): counts.c[str(state)] + bindparam(f"more_{state}") for state in DUE_STATES}),
 )
