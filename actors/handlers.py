@@ -15,9 +15,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from callboard.actors.errors import CallboardError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = "__callboard_task__"
@@ -63,6 +66,8 @@ class TaskContext:
     data_dir: Path
     store_url: str = field(repr=False)  # it may hold a password
     settings: dict[str, Any] = field(default_factory=dict)
+    payload: Any = None
+    """The context as the model that the handler declares; None without one."""
 
     @property
     def log(self) -> logging.Logger:
@@ -76,13 +81,19 @@ class Worker:
     An exception in the constructor keeps the worker from starting: it is reported on the queue and tried again.
     """
 
+    Context: "ClassVar[type[BaseModel] | None]" = None
+    """The model of its tasks' contexts, which are checked by it before `perform` and are its `task.payload`."""
+
     def perform(self, task: TaskContext) -> Any:
         """Run one attempt and return its result: a JSON value, `Ok`, `Error` or `Discard`. May be `async def`."""
         raise NotImplementedError
 
 
 def task(function: _Function) -> _Function:
-    """Mark a function as a handler: it is called with the task's context and, if it takes two arguments, a TaskContext."""
+    """Mark a function as a handler: it is called with the task's context and, if it takes two arguments, a TaskContext.
+
+    If the context's parameter is annotated with a pydantic model, the context is checked by it and given as one.
+    """
     setattr(function, _NAME, True)
     return function
 
@@ -96,6 +107,9 @@ def load_handler(path: str) -> Callable[[TaskContext], Any]:
 
     Raises `HandlerNotFound` with the reason, or whatever the import or the constructor raises.
     """
+    # Not before it is needed: who only writes handlers need not load pydantic.
+    from callboard.actors.payloads import checked, declared_model  # noqa: PLC0415
+
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         message = f"{path!r} is not of the form module:attribute"
@@ -112,23 +126,28 @@ def load_handler(path: str) -> Callable[[TaskContext], Any]:
         if not callable(perform):
             message = f"{path!r} is a class without a method perform(task)"
             raise HandlerNotFound(message)
-        return perform  # type: ignore[no-any-return]
+        return checked(perform, declared_model(target))
     if not callable(target):
         message = f"{path!r} is neither a class nor a function"
         raise HandlerNotFound(message)
-    return _calling(target)
+    model = declared_model(target)
+    return checked(_calling(target, as_model=model is not None), model)
 
 
-def _calling(function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
+def _calling(function: Callable[..., Any], *, as_model: bool) -> Callable[[TaskContext], Any]:
     """Adapt `function(context)` or `function(context, ctx)` to the one form that workers call."""
+
+    def context(ctx: TaskContext) -> Any:
+        return ctx.payload if as_model else ctx.context
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return lambda ctx: function(ctx.context)
+        return lambda ctx: function(context(ctx))
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL}]
     if len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in positional):
-        return _marked(lambda ctx: function(ctx.context, ctx), function)
-    return _marked(lambda ctx: function(ctx.context), function)
+        return _marked(lambda ctx: function(context(ctx), ctx), function)
+    return _marked(lambda ctx: function(context(ctx)), function)
 
 
 def _marked(handler: Callable[[TaskContext], Any], function: Callable[..., Any]) -> Callable[[TaskContext], Any]:

@@ -45,6 +45,7 @@ from callboard.actors.queue_controls import read_clocks
 from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
+from callboard.actors.sleeping import Sleeping
 from callboard.actors.stopping import Stopping
 from callboard.actors.worker import WorkerActor
 from callboard.actors.worker_files import QueueFolder
@@ -111,6 +112,7 @@ class QueueActor(QueueRequests, QueueEvents):
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
         version = owner.settings_version
+        self.sleeping = Sleeping(owner, self.hiring, self._housekeeping, self.registry, now, errand=message.errand)
         self.send(self.registry, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
         self.go_on(now)
 
@@ -217,6 +219,7 @@ class QueueActor(QueueRequests, QueueEvents):
         owner = self.owner
         assert owner is not None
         self._stopping.turn(now)
+        self.sleeping.turn(now)
         names = self.hiring.due(now)
         outbox, owner.outbox = owner.outbox, []
         for action in outbox:
@@ -233,4 +236,5 @@ class QueueActor(QueueRequests, QueueEvents):
             child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
             self.send(child.address, self.hiring.hire(name, child.pid))
         hire_next = self.hiring.next_look(now)
-        self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
+        others = min(self._housekeeping.next_look, self._stopping.next_look, self.sleeping.next_look, hire_next)
+        self.wake_at(min(owner.next_look(now), others))

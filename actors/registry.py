@@ -34,8 +34,9 @@ from callboard.actors.messages import (
     StopQueue,
 )
 from callboard.actors.queue_actor import QueueActor
-from callboard.actors.roll import Entry, bring_in
+from callboard.actors.roll import Entry, bring_in, sleep_at_start
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.wakes import FIRST_ERRANDS_SECONDS
 from callboard.conf.logging import configure_logging
 from callboard.conf.settings import Settings
 
@@ -70,8 +71,16 @@ class RegistryActor(EventsKeeping):
         self._settings = settings
         configure_logging(settings.log.level, settings.log.format)
         with closing(open_store(message.store_url)) as store:
-            for row in bring_in(store, settings.queues, microseconds()):
-                self.roll.add(row.name)
+            rows = bring_in(store, settings.queues, microseconds(), settings.templates)
+            agenda, counts = store.agenda(), store.counts()
+        now = time.monotonic()
+        for number, row in enumerate(rows):
+            entry = self.roll.add(row.name)
+            if row.name != DEAD_LETTER and row.name not in settings.queues:
+                entry.staffed = False
+                errand_at = now + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
+                entry.sleep = sleep_at_start(row, agenda.get(row.name), counts.get(row.name, {}), errand_at)
+        self.expect_rescan()
         self._ready_reply = (sender, RegistryReady(message.request_id, os.getpid()))
         self.go_on()
 
@@ -79,6 +88,7 @@ class RegistryActor(EventsKeeping):
     def shut_down(self, message: ShutDown, sender: ActorAddress) -> None:
         """Have all queues stop; answered when they have, or soon after the grace."""
         self._stop_reply = (sender, message)
+        self.stopping = True
         self._stop_by = time.monotonic() + message.grace_seconds + _STOP_MARGIN_SECONDS
         for entry in self.roll.live():
             entry.stopping = True
@@ -114,6 +124,7 @@ class RegistryActor(EventsKeeping):
         entry.came_up(message, sender)
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
+        self.answer_waiting(entry)
         dead_letter = self.roll.get(DEAD_LETTER)
         if dead_letter is not None and dead_letter.ready is not None:
             # Its address is a new one after each start, so everybody is told when it comes up.
@@ -146,6 +157,7 @@ class RegistryActor(EventsKeeping):
         entry = self.roll.get(message.queue)
         if entry is not None:
             entry.down = message.reason
+            self.answer_waiting(entry)
 
     @handles(Pong)
     def pong(self, message: Pong, sender: ActorAddress) -> None:  # noqa: ARG002 - the sender says it all
@@ -176,10 +188,17 @@ class RegistryActor(EventsKeeping):
         entry = self.roll.get(child.name)
         if entry is None or entry.child is not child:
             return
+        if entry.letting_go:
+            entry.let_go()
+            if entry.deletion is not None:
+                self.delete(entry)
+            self.go_on()
+            return
         if entry.deletion is None and self._stop_reply is None:
             how = "ended" if exitcode is None else f"exited with {processes.exit_name(exitcode)}"
             log.warning("the owner of queue %s %s; it is restarted", child.name, how)
         entry.went_down(time.monotonic(), child.uptime(time.monotonic()))
+        self.answer_waiting(entry)
         if entry.deletion is not None:
             self.delete(entry)
         self.go_on()
@@ -194,13 +213,15 @@ class RegistryActor(EventsKeeping):
             self._finish_stop(now)
             self.wake_at(min(self._stop_by, self._next_ping))
             return
-        if self._ready_reply is not None and all(e.ready is not None or e.down or e.standby for e in self.roll):
+        if self._ready_reply is not None and all(e.ready or e.sleep or e.down or e.standby for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
+        self.wake_due(now)
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
-        self.wake_at(min(self._next_ping, self.roll.next_start(now), self.start_events(now)))
+        looks = (self.roll.next_start(now), self.next_wake(now), self.start_events(now))
+        self.wake_at(min(self._next_ping, *looks))
 
     def _add_new_queues(self) -> None:
         """Learn of queues that another server has made: who takes over one of its queues takes over all of them."""
@@ -224,6 +245,8 @@ class RegistryActor(EventsKeeping):
             log_level=settings.log.level,
             log_format=settings.log.format,
             events=self.events_to,
+            staffed=entry.staffed,
+            errand=entry.errand,
         )
         self.send(entry.child.address, message)
 

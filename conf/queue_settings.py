@@ -11,6 +11,7 @@ from callboard.actors.options import Backoff, BackoffStrategy
 from callboard.conf.values import (
     Duration,
     DurationOrForever,
+    DurationOrNever,
     DurationOrOff,
     Priority,
     SizeOrNone,
@@ -69,7 +70,6 @@ class RetentionSettings(Section):
 
 NOT_YET: Final[dict[str, Any]] = {
     "command": (),
-    "aging": None,
 }
 """Options that nothing acts on yet, with the one value that they take until then. To release one, delete its line."""
 
@@ -97,6 +97,8 @@ class QueueSettings(Section):
     retention: RetentionSettings = RetentionSettings()
     start_timeout: Annotated[Duration, Field(gt=0)] = 30_000
     """How long a worker may take until it is ready."""
+    idle_after: DurationOrNever = 300_000
+    """With nothing to do for so long, the queue lets its processes go until there is something again."""
 
     @field_validator(*NOT_YET)
     @classmethod

@@ -14,6 +14,7 @@ from callboard.conf.queue_settings import (
     Section,
 )
 from callboard.conf.store_url import is_postgres, shown_url, trouble_with
+from callboard.conf.templates import QueueTemplate, TemplateName
 from callboard.conf.values import DEAD_LETTER, Duration, QueueName, Size, check_queue_name, refuse
 
 __all__ = [
@@ -117,17 +118,10 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     queues: dict[QueueName, QueueSettings] = Field(default={})
-    templates: dict[str, QueueSettings] = Field(default={})
+    templates: dict[TemplateName, QueueTemplate] = Field(default={})
     """What queues that are made on first use look like, by the route that makes them."""
     samples: SamplesSettings = SamplesSettings()
     log: LogSettings = LogSettings()
-
-    @field_validator("templates")
-    @classmethod
-    def _no_templates_yet(cls, templates: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
-        if templates:
-            raise refuse("not available yet in this version")
-        return templates
 
     @property
     def store_url(self) -> str:

@@ -82,16 +82,19 @@ def check_worker(path: str, seconds: float = IMPORT_SECONDS, *, declared: bool =
     return f"{module} can't be imported: it ends the process {ended}"
 
 
-def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
-    """Return a line for everything that keeps these queues' workers from running, each path tried once."""
+def check_workers(queues: Mapping[str, QueueSettings], table: str = "queues") -> list[str]:
+    """Return a line for everything that keeps these queues' workers from running, each path tried once.
+
+    table: of the configuration that they stand in.
+    """
     paths = sorted({path for settings in queues.values() for path in settings.handlers.values()})
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         problems = dict(zip(paths, threads.map(check_worker, paths), strict=True))
     lines = []
     for name, settings in queues.items():
         if not settings.handlers and settings.concurrency:
-            lines.append(f"[queues.{name}] worker: without a worker or types no task of this queue runs")
+            lines.append(f"[{table}.{name}] worker: without a worker or types no task of this queue runs")
         for type_, path in settings.handlers.items():
             if problem := problems[path]:
-                lines.append(f"[queues.{name}] {'worker' if type_ == path else f'types.{type_}'}: {problem}")
+                lines.append(f"[{table}.{name}] {'worker' if type_ == path else f'types.{type_}'}: {problem}")
     return lines

@@ -55,6 +55,7 @@ def test_a_queue_without_options_has_the_defaults_of_the_contract() -> None:
         "backoff": {"strategy": "fixed", "base": "1s", "factor": 2.0, "cap": "1h", "jitter": 0.0},
         "retention": {"completed": "7d", "dead": "forever", "cancelled": "7d"},
         "start_timeout": "30s",
+        "idle_after": "5m",
     }
 
 
@@ -139,7 +140,7 @@ def test_a_bad_option_of_a_queue_is_refused(value: dict[str, Any], place: str, r
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("command", ["java", "-jar", "x.jar"]), ("aging", "10s")],
+    [("command", ["java", "-jar", "x.jar"])],
 )
 def test_an_option_that_nothing_acts_on_yet_is_refused_instead_of_ignored(option: str, value: object) -> None:
     assert reasons({option: value}) == {option: "not available yet in this version"}
@@ -215,7 +216,8 @@ def test_a_size_is_written_in_the_largest_unit_that_keeps_it_exact() -> None:
         ({"store": {"url": "postgresql://u@h"}}, "store.url", "names no database"),
         ({"store": {"url": "postgresql+psycopg://u@h/d"}}, "store.url", "without the name of a driver"),
         ({"store": {"url": "postgresql://u@h/d?colour=red"}}, "store.url", "can't be read"),
-        ({"templates": {"event": {}}}, "templates", "not available yet"),
+        ({"templates": {"evnt": {}}}, "templates.evnt.[key]", "unknown template, known is event"),
+        ({"templates": {"event": {"max_retries": -1}}}, "templates.event.max_retries", "greater than or equal to 0"),
         ({"samples": {"smtp": "localhost"}}, "samples.smtp", "is not host:port"),
         ({"samples": {"smtp": ":25"}}, "samples.smtp", "is not host:port"),
         ({"samples": {"smtp": "localhost:0"}}, "samples.smtp", "is not host:port"),
