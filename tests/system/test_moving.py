@@ -19,7 +19,7 @@ def test_no_move_loses_or_doubles_a_task_whoever_dies(tmp_path: Path) -> None:
             server.post(f"/api/queues/{queue}/pause")
         ids = [client.enqueue("here", ledger.context()).id for _ in range(TASKS)]
         over = threading.Event()
-        moved = []
+        moved: list[str] = []
 
         def move() -> None:
             with server.client() as mover:
