@@ -51,8 +51,8 @@ class Directory(Wakes):
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
         entry = self.roll.get(message.queue)
-        if entry is not None and entry.standby:
-            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+        if why := self._made_elsewhere(message.queue) if entry is None else self.elsewhere(entry):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             before = next((row for row in store.queues() if row.name == message.queue), None)
@@ -79,10 +79,16 @@ class Directory(Wakes):
     def make_queue(self, message: MakeQueue, sender: ActorAddress) -> None:
         """Create a queue from a template unless it is there: of many who ask at once, the first has it made."""
         new = self.roll.get(message.queue) is None
+        if new and (why := self._made_elsewhere(message.queue)):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
+            return
         if new:
             template = message.settings.model_dump_json()
             with closing(open_store(self.start_message.store_url)) as store:
-                store.put_queue(message.queue, template, template, microseconds())
+                # Another server may have made it meanwhile.
+                new = all(row.name != message.queue for row in store.queues())
+                if new:
+                    store.put_queue(message.queue, template, template, microseconds())
             self.roll.add(message.queue).staffed = False
         self.send(sender, QueuePut(message.request_id, message.queue, new))
         self.go_on()
@@ -98,8 +104,8 @@ class Directory(Wakes):
             detail = "dead_letter is always there"
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
-        if entry.standby:
-            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+        if why := self.elsewhere(entry):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             empty = is_empty(store, message.queue)
@@ -134,7 +140,12 @@ class Directory(Wakes):
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
         self.roll.remove(entry.name)
+        self.answer_waiting(entry)
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
+
+    def _made_elsewhere(self, queue: str) -> str:
+        """Say why another server is to make a queue: the one that would wake it; "" if it is this one."""
+        return f"there is no queue {queue!r} yet, and another server makes queues ({self.deputy})" if self.deputy else ""
 
     def _not_empty(self, message: DeleteQueue) -> Refused:
         detail = f"queue {message.queue!r} has unfinished or dead tasks; force deletes them too"

@@ -4,6 +4,8 @@ A move to another queue is one transaction of the task's owner, in which the tas
 one; the other owner finds it there like any task whose time has come. So a death at any moment leaves it in one of both.
 """
 
+from typing import Any
+
 from callboard.actors.crew import Moment
 from callboard.actors.foreman import Send
 from callboard.actors.lifecycle import edited
@@ -11,7 +13,7 @@ from callboard.actors.messages import EditTask, TaskMoved, TasksChanged
 from callboard.actors.ordering import Order
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.store import ReadyTask
-from callboard.actors.task import CLAIMED, WAITING_STATES, TaskState
+from callboard.actors.task import CLAIMED, WAITING_STATES, TaskState, format_time
 
 
 def edit(owner: QueueOwner, message: EditTask, registry: object, now: Moment) -> TasksChanged:
@@ -30,6 +32,7 @@ def edit(owner: QueueOwner, message: EditTask, registry: object, now: Moment) ->
         if not moved:
             return TasksChanged(message.request_id, (), {message.task_id: task.state})
         owner.window.discard((task.id,))
+        owner.outcomes.events.changed(task, _said(message) | {"queue": message.to_queue}, now.wall)
         owner.outbox.append(Send(registry, TaskMoved(message.to_queue, now.wall if run_at is None else run_at)))
     else:
         _change(owner, task, message, now)
@@ -47,11 +50,18 @@ def _change(owner: QueueOwner, task: ReadyTask, message: EditTask, now: Moment) 
         state, run_at = (TaskState.SCHEDULED, run_at) if run_at > now.wall else (state, None)
     update = edited(task, TaskState(state), lane=lane, rank=rank, priority=priority, run_at=run_at)
     owner.store_wishes([update], now)
+    owner.outcomes.events.changed(task, _said(message), now.wall)
     owner.window.discard((task.id,))
     if state == TaskState.AVAILABLE:
         owner.window.push(task._replace(priority=priority, lane=lane, rank=rank))
     elif run_at is not None:
         owner.places.note(run_at)
+
+
+def _said(message: EditTask) -> dict[str, Any]:
+    """Return what the event of a change tells."""
+    said: dict[str, Any] = {} if message.priority is None else {"priority": message.priority}
+    return said if message.run_at is None else said | {"run_at": format_time(message.run_at)}
 
 
 def _is_handed_out(task: ReadyTask) -> bool:

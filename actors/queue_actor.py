@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,14 @@ class QueueActor(QueueRequests, QueueEvents):
                     self.send(self.registry, QueueStandsBy(message.queue, self._claim.holder))
                 self.wake_at(now.mono + LOOK_SECONDS)
                 return
+            if self._claim.holder:
+                # It may only sleep, on the server that had it: without work it goes to sleep here at once.
+                message = replace(message, errand=True)
             store, ownership = owned
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             owner.settings_version = ownership.settings_version
-            self.publish(owner, message.events)
+            self.publish(owner, message.events, rested=message.rested)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
@@ -112,7 +116,9 @@ class QueueActor(QueueRequests, QueueEvents):
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
         version = owner.settings_version
-        self.sleeping = Sleeping(owner, self.hiring, self._housekeeping, self.registry, now, errand=message.errand)
+        self.sleeping = Sleeping(
+            owner, self.hiring, self._housekeeping, self.registry, now, errand=message.errand, untold=self.untold
+        )
         self.send(self.registry, QueueReady(message.queue, os.getpid(), owner.incarnation, settings, version))
         self.go_on(now)
 

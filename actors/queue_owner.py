@@ -130,7 +130,7 @@ class QueueOwner(Storing):
         """Put what waits into the order of the settings. Raises `StoreUnavailable`; what was done stays done."""
         self.store_facts(now)
         order = Order(self.settings.aging_ms or 0)
-        reorder(self.store, self.crew, self.window, order)
+        reorder(self.store, self.crew, self.leases, self.window, order)
         self.order = order
 
     def _read_ahead(self, now: Moment) -> None:

@@ -13,16 +13,13 @@ from callboard.actors.base import Child, handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
-from callboard.actors.events_keeping import EventsKeeping
 from callboard.actors.messages import (
     DeadLetterAt,
     Ping,
     Pong,
     PublishEvents,
-    QueueGone,
     QueueNotReady,
     QueueReady,
-    QueueStandsBy,
     QueueStopped,
     RefusalReason,
     Refused,
@@ -34,9 +31,9 @@ from callboard.actors.messages import (
     StopQueue,
 )
 from callboard.actors.queue_actor import QueueActor
-from callboard.actors.roll import Entry, bring_in, sleep_at_start
+from callboard.actors.roll import Entry, bring_in
+from callboard.actors.standing_by import StandingBy
 from callboard.actors.store.opening import microseconds, open_store
-from callboard.actors.wakes import FIRST_ERRANDS_SECONDS
 from callboard.conf.logging import configure_logging
 from callboard.conf.settings import Settings
 
@@ -49,7 +46,7 @@ _STOP_MARGIN_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-class RegistryActor(EventsKeeping):
+class RegistryActor(StandingBy):
     """One per server; the root of all other actors."""
 
     def __init__(self) -> None:
@@ -73,13 +70,8 @@ class RegistryActor(EventsKeeping):
         with closing(open_store(message.store_url)) as store:
             rows = bring_in(store, settings.queues, microseconds(), settings.templates)
             agenda, counts = store.agenda(), store.counts()
-        now = time.monotonic()
-        for number, row in enumerate(rows):
-            entry = self.roll.add(row.name)
-            if row.name != DEAD_LETTER and row.name not in settings.queues:
-                entry.staffed = False
-                errand_at = now + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
-                entry.sleep = sleep_at_start(row, agenda.get(row.name), counts.get(row.name, {}), errand_at)
+        self.take_up(rows, agenda, counts, awake=settings.queues)
+        self.hold_back()
         self.expect_rescan()
         self._ready_reply = (sender, RegistryReady(message.request_id, os.getpid()))
         self.go_on()
@@ -120,7 +112,8 @@ class RegistryActor(EventsKeeping):
         self.mark_ready(child)
         if entry.standby:
             log.warning("queue %s is taken over: %s had it before", entry.name, entry.standby)
-            self._add_new_queues()
+            # Who takes over one of another server's queues takes over all of them, those that it has made as well.
+            self.expect_rescan(0)
         entry.came_up(message, sender)
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
@@ -131,25 +124,6 @@ class RegistryActor(EventsKeeping):
             for other in self.roll.live() if entry is dead_letter else [entry]:
                 self.send(other.address, DeadLetterAt(dead_letter.address))
         self.go_on()
-
-    @handles(QueueStandsBy)
-    def queue_stands_by(self, message: QueueStandsBy, sender: ActorAddress) -> None:
-        """Take note that another server owns a queue; ours waits until that has gone."""
-        child, entry = self.child_at(sender), self.roll.get(message.queue)
-        if child is None or entry is None or entry.child is not child:
-            return
-        self.mark_ready(child)
-        if not entry.standby:
-            log.info("queue %s stands by: it is owned by %s", entry.name, message.holder)
-        entry.standby = message.holder
-        self.go_on()
-
-    @handles(QueueGone)
-    def queue_gone(self, message: QueueGone, sender: ActorAddress) -> None:
-        """Strike off a queue that another server has deleted."""
-        child, entry = self.child_at(sender), self.roll.get(message.queue)
-        if child is not None and entry is not None and entry.child is child and entry.deletion is None:
-            self.roll.remove(message.queue)
 
     @handles(QueueNotReady)
     def queue_not_ready(self, message: QueueNotReady, _sender: ActorAddress) -> None:
@@ -216,21 +190,13 @@ class RegistryActor(EventsKeeping):
         if self._ready_reply is not None and all(e.ready or e.sleep or e.down or e.standby for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
+        self.let_all_start()
         self.wake_due(now)
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
         looks = (self.roll.next_start(now), self.next_wake(now), self.start_events(now))
         self.wake_at(min(self._next_ping, *looks))
-
-    def _add_new_queues(self) -> None:
-        """Learn of queues that another server has made: who takes over one of its queues takes over all of them."""
-        try:
-            with closing(open_store(self.start_message.store_url)) as store:
-                for row in store.queues():
-                    self.roll.add(row.name)
-        except StoreUnavailable as error:
-            log.warning("the store could not be asked for queues that another server may have made: %s", error)
 
     def _bring_up(self, entry: Entry) -> None:
         actor_class = DeadLetterActor if entry.name == DEAD_LETTER else QueueActor
@@ -246,7 +212,9 @@ class RegistryActor(EventsKeeping):
             log_format=settings.log.format,
             events=self.events_to,
             staffed=entry.staffed,
-            errand=entry.errand,
+            # What sleeps on the server that wakes it is not to be kept awake here.
+            errand=entry.errand or bool(self.deputy),
+            rested=entry.waking,
         )
         self.send(entry.child.address, message)
 

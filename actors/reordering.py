@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from callboard.actors.crew import Crew
+from callboard.actors.leases import Leases
 from callboard.actors.lifecycle import place
 from callboard.actors.ordering import Order, replaced
 from callboard.actors.store import Change, QueueStore, ReadyTask
@@ -32,13 +33,16 @@ def put_in_order(store: QueueStore, order: Order) -> int:
     return moved
 
 
-def reorder(store: QueueStore, crew: Crew, window: Window, order: Order) -> None:
-    """Do so with all that an owner has: what waits, what is with workers and may come back, what is in memory."""
+def reorder(store: QueueStore, crew: Crew, leases: Leases, window: Window, order: Order) -> None:
+    """Do so with all that an owner has: what waits, what workers and consumers have and may come back, what is in memory."""
     put_in_order(store, order)
     for slot in crew.busy():
         for flight in slot.batch.flights.values() if slot.batch is not None else ():
             lane, rank = _place(flight.task, order)
             flight.task = flight.task._replace(lane=lane, rank=rank)
+    for lease in leases:
+        lane, rank = _place(lease.task, order)
+        lease.task = lease.task._replace(lane=lane, rank=rank)
     window.forget_all()
 
 

@@ -74,6 +74,15 @@ class Entry:
         self.sleep, self.letting_go = sleep, True
         self.ready = self.address = self.pinged = None
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether its first start has led to anything: an owner here or elsewhere, or a failure."""
+        return bool(self.ready or self.standby or self.down or self.failures)
+
+    def stands_by(self, holder: str) -> None:
+        """Note that another server owns it."""
+        self.standby, self.waking, self.errand = holder, False, False
+
     def wake(self, *, errand: bool = False) -> None:
         """Have its owner started again; nothing to be done for one that does not sleep."""
         if self.sleep is not None:
@@ -206,6 +215,13 @@ def sleep_at_start(row: QueueRow, due_at: int | None, counts: Mapping[TaskState,
     if due_at == 0 and (not row.paused or counts.get(TaskState.EXECUTING, 0)):
         return None
     return Sleep(due_at or None, errand_at if has_history(counts) else float("inf"))
+
+
+def is_needed(row: QueueRow, counts: Mapping[TaskState, int]) -> bool:
+    """Tell whether a queue whose agenda says "at once" needs an owner; if not, its tasks wait for somebody, not for it."""
+    settings = QueueSettings.model_validate_json(row.settings)
+    may_run = not row.paused and settings.concurrency > 0 and bool(settings.handlers)
+    return may_run or counts.get(TaskState.EXECUTING, 0) > 0
 
 
 def is_empty(store: Store, queue: str) -> bool:

@@ -1,5 +1,6 @@
 """When a queue that has nothing to do goes to sleep: it lets its workers go, and then has the Registry end itself."""
 
+from collections.abc import Callable
 from typing import Final
 
 from thespian.actors import ActorAddress
@@ -24,7 +25,8 @@ class Sleeping:
     """Decides for one owner. asleep: it takes no requests any more, for it is about to be ended.
 
     What comes from then on is refused as stale: whoever sent it looks the queue up again, and the Registry starts it. So
-    nothing is lost between the decision and the end. errand: it was woken only to remove old tasks.
+    nothing is lost between the decision and the end. errand: it was woken only to remove old tasks. untold: whether
+    there are events that nobody has taken yet, which would go with the process.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Sleeping:
         now: Moment,
         *,
         errand: bool,
+        untold: Callable[[], bool] = lambda: False,
     ) -> None:
         self._owner = owner
         self._hiring = hiring
         self._housekeeping = housekeeping
         self._registry = registry
+        self._untold = untold
         self._since = float("-inf") if errand else now.mono
         """When there was last something to do, in monotonic seconds."""
         self._asleep_since: float | None = None
@@ -75,6 +79,9 @@ class Sleeping:
             # An errand: it is over when this is done.
             self._hiring.dismissed, self.next_look = True, self._housekeeping.next_look
             return
+        if self._untold():
+            self.next_look = now.mono + SOON_SECONDS
+            return
         self._fall_asleep(now)
 
     def _has_work(self) -> bool:
@@ -82,11 +89,11 @@ class Sleeping:
         owner = self._owner
         if owner.stopping or owner.draining or owner.trouble or self._hiring.trouble:
             return True
-        if owner.crew.busy() or owner.outcomes.facts.change or owner.dead:
+        if owner.crew.busy() or owner.leases or owner.outcomes.facts.change or owner.dead:
             return True
         settings = owner.settings
         may_run = not owner.paused and settings.concurrency > 0 and bool(settings.handlers)
-        return may_run and owner.window.peek() is not None
+        return may_run and len(owner.window) > 0
 
     def _fall_asleep(self, now: Moment) -> None:
         owner = self._owner

@@ -3,17 +3,22 @@
 A queue with nothing to do says so (`QueueAsleep`), takes no requests any more and is ended. It is started again for the
 first request to it, for its next due task, and now and then to remove old tasks. Nothing depends on a message: whoever
 asked a queue that has just gone to sleep looks it up again, and what is due is looked for in the store once a minute.
+
+Where several servers share a store, the one that owns the dead letter, which never sleeps, wakes what sleeps. The others
+leave it alone, as they leave alone what that server has awake.
 """
 
 import difflib
 import logging
 import time
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import CallboardActor, handles
+from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.errors import StoreUnavailable
 from callboard.actors.messages import (
     FindQueue,
@@ -24,8 +29,10 @@ from callboard.actors.messages import (
     StartRegistry,
     TaskMoved,
 )
-from callboard.actors.roll import Entry, Roll, Sleep
+from callboard.actors.roll import Entry, Roll, Sleep, is_needed, sleep_at_start
+from callboard.actors.store import QueueRow
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.task import TaskState
 from callboard.conf.templates import is_made_on_use
 
 RESCAN_SECONDS: Final = 60.0
@@ -55,6 +62,8 @@ class Wakes(CallboardActor):
         entry = self.roll.get(message.queue)
         if entry is None:
             self.send(sender, self.unknown(message.request_id, message.queue))
+        elif why := self.elsewhere(entry, looking=not message.wake):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
         elif entry.sleep is not None and (self.stopping or not message.wake):
             reason = RefusalReason.SHUTTING_DOWN if self.stopping else RefusalReason.IDLE
             self.send(sender, Refused(message.request_id, reason, f"queue {message.queue!r} is {reason.replace('_', ' ')}"))
@@ -99,16 +108,51 @@ class Wakes(CallboardActor):
         waiting, entry.waiting = entry.waiting, []
         for sender, request_id in waiting:
             up = entry.ready is not None and entry.child is not None and entry.child.ident is not None
-            self.send(sender, _found(request_id, entry) if up else _starting(request_id, entry))
+            if why := self.elsewhere(entry):
+                self.send(sender, Refused(request_id, RefusalReason.STANDBY, why))
+            else:
+                self.send(sender, _found(request_id, entry) if up else _starting(request_id, entry))
+
+    @property
+    def deputy(self) -> str:
+        """Who owns the dead letter instead of this server, and so wakes what sleeps; "" if it is this one."""
+        dead_letter = self.roll.get(DEAD_LETTER)
+        return "" if dead_letter is None else dead_letter.standby
+
+    def elsewhere(self, entry: Entry, *, looking: bool = False) -> str:
+        """Say why another server is to be asked about this queue, "" if none is; one that sleeps anybody may look at."""
+        if entry.standby:
+            return entry.why_not
+        if entry.sleep is None or looking or not self.deputy:
+            return ""
+        return f"queue {entry.name!r} sleeps, and another server wakes it ({self.deputy}); this one does when that is gone"
+
+    def take_up(
+        self,
+        rows: Sequence[QueueRow],
+        agenda: Mapping[str, int],
+        counts: Mapping[str, Mapping[TaskState, int]],
+        awake: Collection[str] = (),
+    ) -> None:
+        """Take up those of these queues that are not known yet. What has nothing to do sleeps, but for these names."""
+        now = time.monotonic()
+        for number, row in enumerate(rows):
+            if self.roll.get(row.name) is not None:
+                continue
+            entry = self.roll.add(row.name)
+            if row.name != DEAD_LETTER and row.name not in awake:
+                entry.staffed = False
+                errand_at = now + FIRST_ERRANDS_SECONDS * (number + 1) / len(rows)
+                entry.sleep = sleep_at_start(row, agenda.get(row.name), counts.get(row.name, {}), errand_at)
 
     def wake_due(self, now: float) -> None:
         """Wake those that have something to do now; called after every message."""
-        sleeping = self.roll.sleeping()
-        if not sleeping:
+        if self.deputy:
             return
         if now >= self._next_rescan:
             self._next_rescan = now + RESCAN_SECONDS
             self._rescan()
+        sleeping = self.roll.sleeping()
         wall = microseconds()
         errands = self.roll.errands()
         for entry, sleep in sleeping:
@@ -120,31 +164,37 @@ class Wakes(CallboardActor):
 
     def next_wake(self, now: float) -> float:
         """Return when `wake_due` should be called next, in monotonic seconds."""
-        sleeping = self.roll.sleeping()
-        if not sleeping:
+        if self.deputy:
             return float("inf")
+        sleeping = self.roll.sleeping()
         wall = microseconds()
         room = self.roll.errands() < ERRANDS_AT_ONCE
         moments = [now + (sleep.due_at - wall) / 1e6 for _, sleep in sleeping if sleep.due_at is not None]
         moments += [sleep.errand_at for _, sleep in sleeping if room]
         return min(self._next_rescan, *moments) if moments else self._next_rescan
 
-    def expect_rescan(self) -> None:
-        """See to it that the store is asked in a while what is due."""
-        self._next_rescan = min(self._next_rescan, time.monotonic() + RESCAN_SECONDS)
+    def expect_rescan(self, seconds: float = RESCAN_SECONDS) -> None:
+        """See to it that the store is asked within so long what is due."""
+        self._next_rescan = min(self._next_rescan, time.monotonic() + seconds)
 
     def _rescan(self) -> None:
-        """Learn of due tasks that no message told of."""
+        """Learn of due tasks that no message told of, and of queues that another server has made."""
         try:
             with closing(open_store(self.start_message.store_url)) as store:
-                agenda = store.agenda()
+                rows, agenda, counts = store.queues(), store.agenda(), store.counts()
         except StoreUnavailable as error:
             log.warning("what sleeping queues have to do can't be read: %s", error)
             return
-        for entry, sleep in self.roll.sleeping():
-            # What is available in a queue that sleeps waits for somebody: it is paused, or has no worker.
-            if due_at := agenda.get(entry.name, 0):
-                sleep.note(due_at)
+        self.take_up(rows, agenda, counts)
+        for row in rows:
+            entry, due_at = self.roll.get(row.name), agenda.get(row.name)
+            if entry is None or entry.sleep is None or due_at is None:
+                continue
+            if due_at:
+                entry.sleep.note(due_at)
+            elif is_needed(row, counts.get(row.name, {})):
+                # Another server had it awake, and is gone.
+                entry.wake()
 
     def unknown(self, request_id: str, queue: str) -> Refused:
         """Say that there is no such queue, and which one was probably meant."""

@@ -25,6 +25,8 @@ class StartQueue:
     """Have all workers ready from the start; else as many as there is work for."""
     errand: bool = False
     """It was woken only to remove old tasks, and may sleep again as soon as it has."""
+    rested: bool = False
+    """Its last owner went to sleep, and had told all its events."""
 
 
 @dataclass(frozen=True)
