@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from callboard.actors.messages import Outcome, Submission, Verdict
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import Insert, KeyUse, ReadyTask, Transaction
 from callboard.actors.task import NewTask, TaskState
 
@@ -27,19 +28,20 @@ class Arrivals:
         self.keys: list[KeyUse] = []
         self.pushed: list[str] = []
 
-    def place(self, now: int, first_rank: int) -> Iterator[ReadyTask]:
-        """Give each accepted task its place; yields those that are ready, as they are held in memory."""
+    def place(self, now: int, first_rank: int, order: Order = STRICT) -> Iterator[ReadyTask]:
+        """Give each accepted task its place, the first as one that came then; yields the ready ones, as held in memory."""
         new = tuple.__new__  # twice as fast as a named tuple's own constructor, and each task needs two
-        for rank, task in enumerate(self.accepted, first_rank):
+        for came, task in enumerate(self.accepted, first_rank):
             id_, type_, context, priority, max_retries, backoff, timeout_ms, run_at, _, _, _ = task
             if id_ in self.placed:
                 continue
             state = _SCHEDULED if run_at > now else _AVAILABLE
-            self.placed[id_] = new(Insert, (task, state, -priority, rank, 0, None))
+            lane, rank = order.place(priority, came) if order.aging_ms else (-priority, came)
+            self.placed[id_] = new(Insert, (task, state, lane, rank, 0, None))
             if run_at > now:
                 self.later.append(run_at)
                 continue
-            held = (id_, type_, context, priority, -priority, rank, 0, 0, 0, max_retries, backoff, timeout_ms, state, 0)
+            held = (id_, type_, context, priority, lane, rank, 0, 0, 0, max_retries, backoff, timeout_ms, state, 0)
             yield new(ReadyTask, held)
 
 

@@ -111,16 +111,18 @@ class QueueCaller:
         request: Callable[[str, QueueFound], object],
         answer: type[Reply],
         seconds: float = DEADLINE_SECONDS,
+        *,
+        wake: bool = True,
     ) -> tuple[Reply, bool]:
         """Ask the queue's owner, and its successor if it dies, what `request(request_id, found)` makes.
 
         Returns the reply, and whether an earlier owner may already have done what was asked. Raises `RequestRefused`
-        or `RequestTimedOut`.
+        (as idle for a queue that sleeps, unless `wake`) or `RequestTimedOut`.
         """
         patience = Patience(seconds)
         unsure = False
         while True:
-            found = self._find(queue, patience)
+            found = self._find(queue, patience, wake=wake)
             try:
                 return self._ask_owner(found, request, answer, patience), unsure
             except Unanswered:
@@ -179,13 +181,13 @@ class QueueCaller:
         """Give the endpoint back; the next request opens a fresh one."""
         self._endpoint.close()
 
-    def _find(self, queue: str, patience: Patience) -> QueueFound:
+    def _find(self, queue: str, patience: Patience, *, wake: bool = True) -> QueueFound:
         while (found := self.directory.get(queue)) is None:
             try:
                 found = self._endpoint.ask(
                     self._registry,
                     self._registry_process,
-                    lambda request_id: FindQueue(request_id, queue),
+                    lambda request_id: FindQueue(request_id, queue, wake),
                     QueueFound,
                     patience,
                 )

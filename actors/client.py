@@ -16,7 +16,7 @@ import httpx2
 from callboard.actors.client_pulling import AsyncPullCalls, PullCalls
 from callboard.actors.conversation import Answer, Conversation, Lost, Pause, Send
 from callboard.actors.conversations import Conversations
-from callboard.actors.request import TaskOptions, TaskRequest
+from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest
 from callboard.actors.resending import Loss
 from callboard.actors.subscription import AsyncSubscription, Subscription
 from callboard.actors.task import Task
@@ -76,6 +76,10 @@ class Client(PullCalls):
     def retry(self, task_id: str, *, keep_attempts: bool = False) -> Task:
         """Put a dead, cancelled or completed task back with a fresh budget. Raises `WrongState` for any other."""
         return self._hold(self._talk.retry(task_id, keep_attempts=keep_attempts))
+
+    def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> Task:
+        """Change a waiting task: `priority`, `queue`, and `delay` or `run_at`. Raises `WrongState` for any other."""
+        return self._hold(self._talk.update(task_id, changes))
 
     def cancel(self, task_id: str) -> Task:
         """Cancel a task, and kill it if it runs. Raises `WrongState` for one that has ended."""
@@ -160,6 +164,10 @@ class AsyncClient(AsyncPullCalls):
     async def retry(self, task_id: str, *, keep_attempts: bool = False) -> Task:
         """Put an ended task back, as `Client.retry` does."""
         return await self._hold(self._talk.retry(task_id, keep_attempts=keep_attempts))
+
+    async def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> Task:
+        """Change a waiting task, as `Client.update` does."""
+        return await self._hold(self._talk.update(task_id, changes))
 
     async def cancel(self, task_id: str) -> Task:
         """Cancel a task, as `Client.cancel` does."""

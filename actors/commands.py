@@ -42,7 +42,7 @@ class Commands:
     def cancel(self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, now: Moment) -> None:
         """Cancel what waits, have killed what runs. Raises `StoreUnavailable`."""
         owner = self._owner
-        running = {task_id: place for task_id in dict.fromkeys(ids) if (place := self._reclaim(task_id, now)) is not None}
+        running = {task_id: place for task_id in dict.fromkeys(ids) if (place := self.reclaim(task_id, now)) is not None}
         rest = [task_id for task_id in ids if task_id not in running]
         # What was taken back just now must be stored before it can be read.
         owner.store_facts(now)
@@ -77,8 +77,8 @@ class Commands:
         updates = []
         back = []
         for task in owner.store.load(ids):
-            rank = owner.places.next_rank(now)
-            update = retry_by_hand(task, now.wall, -task.priority, rank, keep_attempts=keep_attempts)
+            lane, rank = owner.order.place(task.priority, owner.places.next_rank(now))
+            update = retry_by_hand(task, now.wall, lane, rank, keep_attempts=keep_attempts)
             if update is None:
                 unchanged[task.id] = "available" if task.state == CLAIMED else task.state
                 continue
@@ -132,7 +132,7 @@ class Commands:
         self._waiting = still
         self._owner.outcomes.awaited = {task_id for waiting in still for task_id in waiting.outstanding}
 
-    def _reclaim(self, task_id: str, now: Moment) -> tuple[Slot, int] | None:
+    def reclaim(self, task_id: str, now: Moment) -> tuple[Slot, int] | None:
         """Get a handed-out task back from its worker; else say where it runs (or may): its worker is to be killed."""
         owner = self._owner
         place = owner.crew.flight(task_id)

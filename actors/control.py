@@ -26,7 +26,7 @@ from callboard.actors.messages import (
     ResumeQueue,
     ScaleQueue,
 )
-from callboard.actors.showing import queue_down_shown, queue_shown
+from callboard.actors.showing import queue_asleep_shown, queue_down_shown, queue_shown
 from callboard.actors.submitting import nearest
 from callboard.conf.settings import QueueSettings
 
@@ -72,7 +72,15 @@ class Control:
     def queues(self) -> list[dict[str, Any]]:
         """Return all queues in their public form; of one whose owner can't be asked, what the store knows."""
         listed = self.names()
-        return [self._shown(name, listed.down.get(name, ""), name in listed.standby) for name in sorted(listed.names)]
+        asleep = set(listed.asleep)
+        rows = {row.name: row for row in self._connection.store.queues()} if asleep else {}
+        counts = self._connection.store.counts() if asleep else {}
+        return [
+            queue_asleep_shown(rows[name], counts.get(name))
+            if name in asleep and name in rows
+            else self._shown(name, listed.down.get(name, ""), name in listed.standby)
+            for name in sorted(listed.names)
+        ]
 
     def put(self, queue: str, settings: QueueSettings) -> bool:
         """Create a queue or replace its settings, and tell whether it is new; survives a restart."""
@@ -150,5 +158,9 @@ def _scale(concurrency: int, request_id: str, queue: str, incarnation: int) -> S
 def _described(queue: str, caller: QueueCaller, left: float) -> QueueDescribed:
     seconds = min(left, DESCRIBE_SECONDS)
     return caller.ask_queue(
-        queue, lambda request_id, found: DescribeQueue(request_id, queue, found.incarnation), QueueDescribed, seconds
+        queue,
+        lambda request_id, found: DescribeQueue(request_id, queue, found.incarnation),
+        QueueDescribed,
+        seconds,
+        wake=False,
     )[0]

@@ -11,7 +11,7 @@ from callboard.actors.answers import read_task
 from callboard.actors.conversation import Ask, Asker, Conversation
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut
 from callboard.actors.pull_conversations import PullConversations, plain
-from callboard.actors.request import TaskRequest
+from callboard.actors.request import TaskChanges, TaskRequest, changes_body
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 BATCH_TASKS: Final = 10_000
@@ -89,6 +89,12 @@ class Conversations:
         """Put an ended task back. Not sent again when its answer was lost: the task may have run and ended since."""
         body = _plain({"keep_attempts": True} if keep_attempts else {})
         question = Ask("POST", _path(task_id, "/retry"), body=body, task_id=task_id, repeatable=False)
+        answer = yield from self._asker.ask(question)
+        return read_task(answer["data"])
+
+    def update(self, task_id: str, changes: TaskChanges) -> Conversation[Task]:
+        """Change a waiting task. Not sent again when its answer was lost: the task may have begun since."""
+        question = Ask("PATCH", _path(task_id), body=_plain(changes_body(changes)), task_id=task_id, repeatable=False)
         answer = yield from self._asker.ask(question)
         return read_task(answer["data"])
 

@@ -1,77 +1,47 @@
 """What the Registry answers to the edge: where queues are, and changes of their definitions."""
 
-import difflib
 from contextlib import closing
 
 from thespian.actors import ActorAddress
 
-from callboard.actors.base import CallboardActor, handles
+from callboard.actors.base import handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeleteQueue,
-    FindQueue,
     ListQueues,
+    MakeQueue,
     PutQueue,
     QueueDeleted,
-    QueueFound,
     QueuePut,
     QueuesListed,
     RefusalReason,
     Refused,
     SettingsChanged,
-    StartRegistry,
 )
-from callboard.actors.roll import Entry, Roll, is_empty, taught
+from callboard.actors.roll import Entry, is_empty, taught
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.wakes import Wakes
 
 
-class Directory(CallboardActor):
+class Directory(Wakes):
     """The half of the Registry that looks up and defines queues; `RegistryActor` is the whole.
 
     It holds no connection to the store while it forks: an SQLite connection must not be carried into a child, not even
     unused, for the library's own book of locks would be copied with it.
     """
 
-    start_message: StartRegistry
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.roll = Roll()
-
-    @handles(FindQueue)
-    def find(self, message: FindQueue, sender: ActorAddress) -> None:
-        """Answer where a queue's owner is."""
-        entry = self.roll.get(message.queue)
-        if entry is None:
-            self.send(sender, self._unknown(message.request_id, message.queue))
-        elif entry.standby:
-            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
-        elif entry.ready is None or entry.child is None or entry.child.ident is None or entry.deletion is not None:
-            detail = f"queue {message.queue!r} is starting" + (f": {entry.down}" if entry.down else "")
-            self.send(sender, Refused(message.request_id, RefusalReason.STARTING, detail))
-        else:
-            ready = entry.ready
-            found = QueueFound(
-                message.request_id,
-                entry.name,
-                entry.address,
-                ready.pid,
-                entry.child.ident.started,
-                ready.incarnation,
-                ready.settings,
-                ready.settings_version,
-            )
-            self.send(sender, found)
-
     @handles(ListQueues)
     def list_queues(self, message: ListQueues, sender: ActorAddress) -> None:
         """Answer the names of all queues."""
-        down = {entry.name: entry.why_not for entry in self.roll if entry.ready is None}
+        # One that is being woken is shown as it was: it is well, and will be up in a moment.
+        asleep = tuple(entry.name for entry in self.roll if entry.sleep is not None or (entry.waking and not entry.ready))
+        missing = (entry for entry in self.roll if entry.ready is None and entry.sleep is None and not entry.waking)
+        down = {entry.name: entry.why_not for entry in missing}
         names = tuple(sorted(entry.name for entry in self.roll))
         standby = tuple(entry.name for entry in self.roll if entry.standby)
-        self.send(sender, QueuesListed(message.request_id, names, down, standby))
+        self.send(sender, QueuesListed(message.request_id, names, down, standby, asleep))
 
     @handles(PutQueue)
     def put_queue(self, message: PutQueue, sender: ActorAddress) -> None:
@@ -81,8 +51,8 @@ class Directory(CallboardActor):
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
         entry = self.roll.get(message.queue)
-        if entry is not None and entry.standby:
-            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+        if why := self._made_elsewhere(message.queue) if entry is None else self.elsewhere(entry):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             before = next((row for row in store.queues() if row.name == message.queue), None)
@@ -101,7 +71,28 @@ class Directory(CallboardActor):
         elif entry.ready is not None:
             self.send(entry.address, ApplySettings(entry.name, settings, row.settings_version))
             entry.have_settings(settings, row.settings_version)
+        else:
+            # With these there may be something to do.
+            entry.wake()
         self.send(sender, QueuePut(message.request_id, message.queue, entry is None))
+        self.go_on()
+
+    @handles(MakeQueue)
+    def make_queue(self, message: MakeQueue, sender: ActorAddress) -> None:
+        """Create a queue from a template unless it is there: of many who ask at once, the first has it made."""
+        new = self.roll.get(message.queue) is None
+        if new and (why := self._made_elsewhere(message.queue)):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
+            return
+        if new:
+            template = message.settings.model_dump_json()
+            with closing(open_store(self.start_message.store_url)) as store:
+                # Another server may have made it meanwhile.
+                new = all(row.name != message.queue for row in store.queues())
+                if new:
+                    store.put_queue(message.queue, template, template, microseconds())
+            self.roll.add(message.queue).staffed = False
+        self.send(sender, QueuePut(message.request_id, message.queue, new))
         self.go_on()
 
     @handles(DeleteQueue)
@@ -109,14 +100,14 @@ class Directory(CallboardActor):
         """End the queue's owner; when it is gone, delete the queue if it is still empty (or forced)."""
         entry = self.roll.get(message.queue)
         if entry is None:
-            self.send(sender, self._unknown(message.request_id, message.queue))
+            self.send(sender, self.unknown(message.request_id, message.queue))
             return
         if message.queue == DEAD_LETTER:
             detail = "dead_letter is always there"
             self.send(sender, Refused(message.request_id, RefusalReason.INVALID, detail))
             return
-        if entry.standby:
-            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, entry.why_not))
+        if why := self.elsewhere(entry):
+            self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
         with closing(open_store(self.start_message.store_url)) as store:
             empty = is_empty(store, message.queue)
@@ -151,12 +142,12 @@ class Directory(CallboardActor):
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
         self.roll.remove(entry.name)
+        self.answer_waiting(entry)
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
 
-    def _unknown(self, request_id: str, queue: str) -> Refused:
-        near = difflib.get_close_matches(queue, [entry.name for entry in self.roll], 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        return Refused(request_id, RefusalReason.UNKNOWN_QUEUE, f"unknown queue {queue!r}{hint}")
+    def _made_elsewhere(self, queue: str) -> str:
+        """Say why another server is to make a queue: the one that would wake it; "" if it is this one."""
+        return f"there is no queue {queue!r} yet, and another server makes queues ({self.deputy})" if self.deputy else ""
 
     def _not_empty(self, message: DeleteQueue) -> Refused:
         detail = f"queue {message.queue!r} has unfinished or dead tasks; force deletes them too"

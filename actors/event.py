@@ -42,6 +42,8 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled"
     RETRIED = "retried"
     """Put back by hand."""
+    CHANGED = "changed"
+    """Somebody has changed its `priority`, its time (`run_at`) or its `queue`, as `detail` says."""
     GAP = "gap"
     """Of no task: events are missing here, `detail.missed` of them (null: nobody knows how many)."""
     DROPPED = "dropped"

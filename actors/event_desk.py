@@ -83,7 +83,7 @@ class EventDesk:
         if message.incarnation < incarnation:
             return  # an owner that was replaced has woken up
         self.outbox.append(Send(sender, EventsNoted(message.number)))
-        if message.incarnation > incarnation:
+        if message.incarnation > incarnation and not message.rested:
             # What its predecessor had not sent is lost with it.
             self._gap(message.queue, "the queue's owner was restarted", now)
         elif message.number <= number:

@@ -20,12 +20,13 @@ _NEVER: Final = float("inf")
 class EventPublisher:
     """Decides for one Queue; the actor sends. Idle as long as there is no address."""
 
-    def __init__(self, queue: str, incarnation: int, source: EventSource) -> None:
+    def __init__(self, queue: str, incarnation: int, source: EventSource, *, rested: bool = False) -> None:
         self._queue = queue
         self._incarnation = incarnation
+        self._rested = rested
         self._source = source
         self.address: ActorAddress | None = None
-        self._last = EventsHappened(queue, incarnation, 0, 0, b"")
+        self._last = EventsHappened(queue, incarnation, 0, 0, b"", rested)
         self._unanswered = False
         self._hello = False
         self._next = 0.0
@@ -47,6 +48,10 @@ class EventPublisher:
         if number == self._last.number:
             self._unanswered = False
 
+    def untold(self) -> bool:
+        """Tell whether there is something that nobody has taken yet."""
+        return self.address is not None and (self._hello or self._unanswered or len(self._source) > 0)
+
     def next_message(self, now: Moment) -> EventsHappened | None:
         """Return what is to be sent now, None for nothing."""
         if self.address is None or now.mono < self._due():
@@ -54,7 +59,8 @@ class EventPublisher:
         if not self._unanswered:
             rows = self._source.take(MESSAGE_EVENTS)
             number = self._last.number + 1
-            self._last = EventsHappened(self._queue, self._incarnation, number, len(rows), pack(rows) if rows else b"")
+            packed = pack(rows) if rows else b""
+            self._last = EventsHappened(self._queue, self._incarnation, number, len(rows), packed, self._rested)
         self._unanswered, self._hello = True, False
         self._next = now.mono + PACE_SECONDS
         self._resend = now.mono + RESEND_SECONDS

@@ -10,6 +10,7 @@ from typing import Any, Final
 from callboard.actors.crew import Flight
 from callboard.actors.event import EventKind, Row, gap_row
 from callboard.actors.lifecycle import Failed, Transition
+from callboard.actors.ordering import AGING_LANES, Order
 from callboard.actors.store import Insert, ReadyTask, TaskUpdate
 from callboard.actors.task import ErrorKind, TaskState, format_time
 
@@ -74,7 +75,7 @@ class EventSource:
         """Tell, once, that an attempt has begun: the worker's journal says so."""
         if self.on and not flight.announced:
             flight.announced = True
-            task, waited = flight.task, max(at - flight.task.rank, 0)
+            task, waited = flight.task, max(at - _came(flight.task), 0)
             self._undecided.append((_STARTED, at, task.id, task.type, flight.attempt_number, waited, None))
 
     def completed(self, flight: Flight, started_at: int, at: int) -> None:
@@ -86,13 +87,13 @@ class EventSource:
         task_id, type_ = task.id, task.type
         if not flight.announced:
             flight.announced = True
-            self._undecided.append((_STARTED, started_at, task_id, type_, attempt, max(started_at - task.rank, 0), None))
+            self._undecided.append((_STARTED, started_at, task_id, type_, attempt, max(started_at - _came(task), 0), None))
         self._undecided.append((_COMPLETED, at, task_id, type_, attempt, max(at - started_at, 0), None))
 
     def leased(self, task: ReadyTask, at: int) -> None:
         """Tell that a consumer has a task; that is stored."""
         if self.on:
-            self._keep((_STARTED, at, task.id, task.type, task.attempt, max(at - task.rank, 0), None))
+            self._keep((_STARTED, at, task.id, task.type, task.attempt, max(at - _came(task), 0), None))
 
     def settled(self, task: ReadyTask, started_at: int, at: int) -> None:
         """Tell that a consumer has done a task well; that is stored."""
@@ -135,6 +136,11 @@ class EventSource:
             for task in tasks:
                 self._keep((str(EventKind.RETRIED), now, task.id, task.type, task.attempt, None, None))
 
+    def changed(self, task: ReadyTask, detail: dict[str, Any], now: int) -> None:
+        """Tell that somebody has changed a waiting task; that is stored."""
+        if self.on:
+            self._keep((str(EventKind.CHANGED), now, task.id, task.type, task.attempt, None, detail))
+
     # ------------------------------------------------------------ what is told
 
     def stored(self, now: int) -> None:
@@ -161,3 +167,7 @@ class EventSource:
             self._waiting.append((*gap[:6], self._missed))
         else:
             self._missed["missed"] += 1
+
+
+def _came(task: ReadyTask) -> int:
+    return task.rank if task.lane < AGING_LANES else Order.of_lane(task.lane).came(task.priority, task.rank)

@@ -16,9 +16,12 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar, overload
 
 from callboard.actors.errors import CallboardError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK: Final = "__callboard_task__"
@@ -97,6 +100,8 @@ class TaskContext:
     data_dir: Path
     store_url: str = field(repr=False)  # it may hold a password
     settings: dict[str, Any] = field(default_factory=dict)
+    payload: Any = None
+    """The context as the model that the handler declares; None without one."""
 
     @property
     def log(self) -> logging.Logger:
@@ -111,6 +116,9 @@ class Worker:
     name, priority, max_retries or max_attempts, timeout and backoff, written as in the configuration. A subclass has its
     parent's. An exception in the constructor keeps the worker from starting: it is reported on the queue and tried again.
     """
+
+    Context: "ClassVar[type[BaseModel] | None]" = None
+    """The model of its tasks' contexts, which are checked by it before `perform` and are its `task.payload`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
@@ -146,11 +154,12 @@ def task(**options: Any) -> Callable[[_Function], _Function]: ...
 def task(function: Any = None, /, **options: Any) -> Any:
     """Mark a function as a handler: it is called with the task's context and, if it takes two arguments, a TaskContext.
 
-    The options are those of `Worker`. Raises `InvalidOption` for a wrong one.
+    If the context's parameter is annotated with a pydantic model, the context is checked by it and given as one. The
+    options are those of `Worker`. Raises `InvalidOption` for a wrong one.
     """
     if function is None:
-        checked = _checked(options)
-        return lambda marked: _marked(marked, checked)
+        stored = _checked(options)
+        return lambda marked: _marked(marked, stored)
     return _marked(function, {})
 
 
@@ -209,7 +218,10 @@ def load_handler(path: str) -> Handler:
 
 def handler_of(target: Any, path: str = "") -> Handler:
     """Make a handler of a class, of which one instance is made, or of a function. Raises `HandlerNotFound`."""
-    options = getattr(target, _OPTIONS, {})
+    # Not before it is needed: who only writes handlers need not load pydantic.
+    from callboard.actors.payloads import checked, declared_model  # noqa: PLC0415
+
+    options, model = getattr(target, _OPTIONS, {}), declared_model(target)
     if inspect.isclass(target):
         instance = target()
         perform, after_error, after_async = (
@@ -219,23 +231,27 @@ def handler_of(target: Any, path: str = "") -> Handler:
         if perform is None:
             message = f"{path!r} is a class without a method perform(task)"
             raise HandlerNotFound(message)
-        return Handler(perform, after_error, after_async, options)
+        return Handler(checked(perform, model), after_error, after_async, options)
     if not callable(target):
         message = f"{path!r} is neither a class nor a function"
         raise HandlerNotFound(message)
-    return Handler(_calling(target), options=options)
+    return Handler(checked(_calling(target, as_model=model is not None), model), options=options)
 
 
-def _calling(function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
+def _calling(function: Callable[..., Any], *, as_model: bool) -> Callable[[TaskContext], Any]:
     """Adapt `function(context)` or `function(context, ctx)` to the one form that workers call."""
+
+    def context(ctx: TaskContext) -> Any:
+        return ctx.payload if as_model else ctx.context
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return lambda ctx: function(ctx.context)
+        return lambda ctx: function(context(ctx))
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL}]
     if len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in positional):
-        return _as_async(lambda ctx: function(ctx.context, ctx), function)
-    return _as_async(lambda ctx: function(ctx.context), function)
+        return _as_async(lambda ctx: function(context(ctx), ctx), function)
+    return _as_async(lambda ctx: function(context(ctx)), function)
 
 
 def _as_async(handler: Callable[[TaskContext], Any], function: Callable[..., Any]) -> Callable[[TaskContext], Any]:
@@ -245,4 +261,4 @@ def _as_async(handler: Callable[[TaskContext], Any], function: Callable[..., Any
 
 def is_async(handler: Callable[[TaskContext], Any]) -> bool:
     """Tell whether what `load_handler` has returned is known to run on a loop; if not, it may still return an awaitable."""
-    return getattr(handler, _ASYNC, False) or inspect.iscoroutinefunction(handler)
+    return getattr(handler, _ASYNC, False) or inspect.iscoroutinefunction(inspect.unwrap(handler))

@@ -37,6 +37,10 @@ class Hiring:
         """Files of dead workers, whose contents may not be stored yet."""
         self.trouble = ""
         """Why workers can't start, "" if they can."""
+        self.dismissed = start.errand
+        """The queue has nothing to do and goes to sleep: it wants no workers."""
+        self._needed: int | None = None if start.staffed else 0
+        """So many tasks there were at once since the start; None: all workers are wanted, whether there is work or not."""
 
     @property
     def start_timeout(self) -> float:
@@ -143,14 +147,18 @@ class Hiring:
     def _wanted(self, *, alone: bool = False) -> int:
         """Return how many workers there should be; `alone`: for tasks that must have a process to themselves."""
         owner = self._owner
-        if owner.stopping or not owner.settings.handlers:
+        if owner.stopping or self.dismissed or not owner.settings.handlers:
             return 0
         if alone:
             if owner.settings.slots == 1:
                 return 0
             waiting = owner.window.alone + sum(slot.alone and slot.batch is not None for slot in owner.crew.slots.values())
             return min(waiting, owner.settings.concurrency, ALONE_AT_ONCE)
-        return -(-owner.settings.concurrency // owner.settings.slots)
+        tasks = owner.settings.concurrency
+        if self._needed is not None:
+            self._needed = max(self._needed, owner.crew.running() + len(owner.window))
+            tasks = min(tasks, self._needed)
+        return -(-tasks // owner.settings.slots)
 
     def _staff(self, *, alone: bool = False) -> list[Slot]:
         """Return the workers that count; those without a future are let go when they have nothing to do."""

@@ -22,6 +22,8 @@ class Housekeeping:
         self._owner = owner
         self.next_look = now.mono + _BETWEEN_SECONDS
         """Monotonic seconds."""
+        self.busy = True
+        """Whether there may be something to remove now."""
 
     def turn(self, now: Moment) -> None:
         """Remove what is due to go; a store that does not answer is tried again later."""
@@ -41,4 +43,5 @@ class Housekeeping:
                     more = more or gone == AT_ONCE
         except StoreUnavailable as error:
             log.warning("queue %s could not remove old tasks: %s", self._owner.queue, error)
+        self.busy = more
         self.next_look = now.mono + (_BETWEEN_SECONDS if more else EVERY_SECONDS)

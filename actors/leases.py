@@ -5,6 +5,7 @@ it and goes on with it: a consumer's claim does not care which process owns the 
 """
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -99,6 +100,10 @@ class Leases:
     def __len__(self) -> int:
         """Return how many tasks consumers have."""
         return len(self._held)
+
+    def __iter__(self) -> Iterator[Lease]:
+        """Go through all leases."""
+        return iter(self._held.values())
 
     def put(self, lease: Lease) -> None:
         """Note a lease, or that it was renewed."""

@@ -209,6 +209,16 @@ def retry_by_hand(task: ReadyTask, now: int, lane: int, rank: int, *, keep_attem
     )
 
 
+def place(task: ReadyTask, lane: int, rank: int) -> TaskUpdate:
+    """Decide for a waiting task that gets another place in the order."""
+    return _update(task, TaskState(task.state), attempt=task.attempt, lane=lane, rank=rank)
+
+
+def edited(task: ReadyTask, state: TaskState, *, lane: int, rank: int, priority: int, run_at: int | None) -> TaskUpdate:
+    """Decide for a waiting task of which somebody has changed priority or time."""
+    return _update(task, state, attempt=task.attempt, lane=lane, rank=rank, run_at=run_at)._replace(priority=priority)
+
+
 def read_backoff(text: str) -> Backoff:
     """Read the backoff that a row holds."""
     values = json.loads(text)

@@ -10,10 +10,11 @@ from callboard.actors.connection import DEFAULT_TIMEOUT_SECONDS, Connection
 from callboard.actors.control import Control
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut, TaskNotFound, WrongState
 from callboard.actors.local_pulling import LocalPulling
-from callboard.actors.local_submission import cut, submit
+from callboard.actors.local_submission import cut, read_changes, submit
 from callboard.actors.local_subscription import LocalSubscription
-from callboard.actors.messages import CancelTasks, QueueFound, RetryTasks, TasksChanged
-from callboard.actors.request import TaskOptions, TaskRequest
+from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
+from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest, changes_body
+from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 POLL_SECONDS: Final = 0.01
@@ -108,6 +109,25 @@ class LocalClient(LocalPulling):
             return RetryTasks(request_id, found.queue, found.incarnation, (task_id,), keep_attempts)
 
         return self._change(task_id, request, frozenset(TaskState) - ENDED_STATES)
+
+    def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> Task:
+        """Change a waiting task: `priority`, `queue`, and `delay` or `run_at`. Raises `WrongState` for any other."""
+        body = changes_body(changes)
+        priority, run_at, queue = read_changes(body, time.time_ns() // 1_000)
+        task = self.get(task_id)
+        if queue not in {"", task.queue}:
+            check_move(self.control.find(queue).settings, task.type, queue)
+
+        def request(request_id: str, found: QueueFound) -> EditTask:
+            return EditTask(request_id, found.queue, found.incarnation, task_id, priority, run_at, queue)
+
+        try:
+            return self._change(task_id, request, frozenset())
+        except TaskNotFound:
+            if self.get(task_id).queue == task.queue:
+                raise
+        # Somebody has just moved it, perhaps an owner that died before it could say so.
+        return self.update(task_id, **changes)
 
     def cancel(self, task_id: str) -> Task:
         """Cancel a task, and kill it if it runs. Raises `WrongState` for one that has ended."""

@@ -23,7 +23,7 @@ from callboard.actors.messages import Outcome, QueueFound, Submission, Verdict
 from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_priority
 from callboard.actors.request import TaskRequest, milliseconds
 from callboard.actors.submitting import context_text, new_task, resolve_type, task_shown
-from callboard.actors.task import NewTask, Task
+from callboard.actors.task import NewTask, Task, parse_time
 
 MAX_FACTOR: Final = 100
 PART_TASKS: Final = 10_000
@@ -152,6 +152,16 @@ def build_task(wanted: TaskRequest, found: QueueFound, created_by: str, now: int
         created_by=created_by,
         now=now,
     )
+
+
+def read_changes(body: dict[str, Any], now: int) -> tuple[int | None, int | None, str]:
+    """Return the priority, the time and the queue that a body of `changes_body` asks for. Raises `InvalidOption`."""
+    run_at = None
+    if "delay_ms" in body:
+        run_at = now + 1_000 * body["delay_ms"]
+    elif "run_at" in body:
+        run_at = max(parse_time(body["run_at"]), 0)
+    return _priority(body.get("priority")), run_at, body.get("queue", "")
 
 
 def _first_tasks(connection: Connection, shown: list[dict[str, Any]], ids: Sequence[str]) -> list[Task]:

@@ -14,7 +14,8 @@ MAX_MILLISECONDS = 100 * 365 * 86_400_000
 """A hundred years: a longer duration is taken for a mistake."""
 
 PRIORITY_NAMES = {"low": 0, "high": 1}
-MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
+MIN_PRIORITY, MAX_PRIORITY = -(2**53 - 1), 2**53 - 1
+"""The integers that every JSON reader reads exactly: a time in milliseconds is a priority, too."""
 
 MIN_LEASE_MS = 1
 MAX_LEASE_MS = 86_400_000

@@ -1,6 +1,7 @@
 """The places that a queue gives out: ranks that only rise, and the return of tasks that are due."""
 
 from callboard.actors.crew import Moment
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import QueueStore, ReadyTask, Transaction
 
 AT_ONCE = 500
@@ -41,12 +42,12 @@ class Places:
         """Tell whether a waiting task is due."""
         return self._next_due is not None and self._next_due <= now.wall
 
-    def promote(self, transaction: Transaction, now: Moment) -> list[ReadyTask]:
+    def promote(self, transaction: Transaction, now: Moment, order: Order = STRICT) -> list[ReadyTask]:
         """Make available what is due; it joins the back of its own priority."""
         self.promoted = []
         if self.is_due(now):
             first = max(now.wall, self._last_rank + 1)
-            self.promoted = transaction.due(now.wall, AT_ONCE, first)
+            self.promoted = transaction.due(now.wall, AT_ONCE, first, order)
             self._last_rank = first + len(self.promoted)
             # The store knows what is next; should this transaction fail, it says that they are still waiting.
             self._next_due, self._next_scan = None, 0.0

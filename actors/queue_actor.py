@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from callboard.actors.queue_controls import LEARN_SECONDS, read_clocks
 from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
+from callboard.actors.sleeping import Sleeping
 from callboard.actors.stopping import Stopping
 from callboard.actors.worker import WorkerActor
 from callboard.actors.worker_files import QueueFolder
@@ -88,11 +90,14 @@ class QueueActor(QueueRequests, QueueEvents):
                     self.send(self.registry, QueueStandsBy(message.queue, self._claim.holder))
                 self.wake_at(now.mono + LOOK_SECONDS)
                 return
+            if self._claim.holder:
+                # It may only sleep, on the server that had it: without work it goes to sleep here at once.
+                message = replace(message, errand=True)
             store, ownership = owned
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             owner.settings_version = ownership.settings_version
-            self.publish(owner, message.events)
+            self.publish(owner, message.events, rested=message.rested)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
@@ -109,6 +114,9 @@ class QueueActor(QueueRequests, QueueEvents):
         self.hiring = Hiring(owner, folder, message)
         self._housekeeping = Housekeeping(owner, now)
         self._stopping = Stopping(owner)
+        self.sleeping = Sleeping(
+            owner, self.hiring, self._housekeeping, self.registry, now, errand=message.errand, untold=self.untold
+        )
         self.announce_by = now.mono + LEARN_SECONDS
         self.go_on(now)
 
@@ -216,6 +224,7 @@ class QueueActor(QueueRequests, QueueEvents):
         owner = self.owner
         assert owner is not None
         self._stopping.turn(now)
+        self.sleeping.turn(now)
         names = self.hiring.due(now)
         outbox, owner.outbox = owner.outbox, []
         for action in outbox:
@@ -233,4 +242,5 @@ class QueueActor(QueueRequests, QueueEvents):
             self.send(child.address, self.hiring.hire(name, child.pid))
         self.announce(now)
         hire_next = self.hiring.next_look(now)
-        self.wake_at(min(owner.next_look(now), self._housekeeping.next_look, self._stopping.next_look, hire_next))
+        others = min(self._housekeeping.next_look, self._stopping.next_look, self.sleeping.next_look, hire_next)
+        self.wake_at(min(owner.next_look(now), others))

@@ -23,9 +23,11 @@ from callboard.actors.messages import (
     ResumeQueue,
     ScaleQueue,
     SettingsChanged,
+    TaskMoved,
     WorkerReady,
 )
 from callboard.actors.queue_owner import QueueOwner
+from callboard.actors.sleeping import Sleeping
 
 LEARN_SECONDS = 5.0
 """So long a queue that is new waits for its first worker to say what its handlers say of their tasks."""
@@ -37,6 +39,7 @@ class QueueControls(CallboardActor):
     owner: QueueOwner | None = None
     """None until the queue is owned."""
     hiring: Hiring
+    sleeping: Sleeping
     registry: ActorAddress
     announce_by: float | None = None
     """When the Registry is told at the latest that the queue takes tasks; None once it has been."""
@@ -80,6 +83,13 @@ class QueueControls(CallboardActor):
             owner.settings, owner.settings_version = message.settings, message.settings_version
             self.go_on(read_clocks())
 
+    @handles(TaskMoved)
+    def task_moved(self, message: TaskMoved, _sender: ActorAddress) -> None:
+        """Look for a task that was moved here, now or when it is due."""
+        if (owner := self.owner) is not None:
+            owner.places.note(message.run_at)
+            self.go_on(read_clocks())
+
     @handles(DescribeQueue)
     def describe(self, message: DescribeQueue, sender: ActorAddress) -> None:
         """Answer everything about this queue."""
@@ -118,8 +128,11 @@ class QueueControls(CallboardActor):
     def addressed(self, message: Any, sender: ActorAddress) -> QueueOwner | None:
         """Return the owner if the message is meant for it; refuse it otherwise."""
         owner = self.owner
-        if owner is not None and (message.queue, message.incarnation) == (owner.queue, owner.incarnation):
+        to_us = owner is not None and (message.queue, message.incarnation) == (owner.queue, owner.incarnation)
+        if owner is not None and to_us and not self.sleeping.asleep:
             if not owner.stopping:
+                if not isinstance(message, DescribeQueue):  # who only looks at queues keeps none of them awake
+                    self.sleeping.touch(read_clocks())
                 return owner
             detail = "the server is shutting down"
             self.send(sender, Refused(message.request_id, RefusalReason.SHUTTING_DOWN, detail))

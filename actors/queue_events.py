@@ -29,10 +29,14 @@ class QueueEvents(QueueControls):
             self._publisher.noted(message.number)
             self.tell_events(self.owner, read_clocks())
 
-    def publish(self, owner: QueueOwner, address: ActorAddress | None) -> None:
+    def publish(self, owner: QueueOwner, address: ActorAddress | None, *, rested: bool) -> None:
         """Have what a new owner does be told there, its recovery too; None: nobody wants to know."""
-        self._publisher = EventPublisher(owner.queue, owner.incarnation, owner.outcomes.events)
+        self._publisher = EventPublisher(owner.queue, owner.incarnation, owner.outcomes.events, rested=rested)
         self._publisher.publish_to(address)
+
+    def untold(self) -> bool:
+        """Tell whether there are events that nobody has taken yet."""
+        return self._publisher.untold()
 
     def tell_events(self, owner: QueueOwner, now: Moment) -> None:
         """Send events when it is time; what is decided and not stored yet is not among them."""

@@ -13,8 +13,10 @@ from callboard.actors.errors import DuplicateTask, StoreUnavailable
 from callboard.actors.foreman import Send
 from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
 from callboard.actors.messages import Settlement, Submission, Verdict, Want
+from callboard.actors.ordering import Order
 from callboard.actors.pulling import Exchange
 from callboard.actors.recovery import recover
+from callboard.actors.reordering import reorder
 from callboard.actors.store import Change, Ownership, QueueStore, Transaction
 from callboard.actors.storing import Storing
 from callboard.actors.task import ENDED_STATES, TaskState
@@ -49,7 +51,7 @@ class QueueOwner(Storing):
         ids = [task_id for hand_out in hand_outs for task_id in hand_out.ids if task_id]
         tasks = {task.id: task for task in self.store.load(ids)}
         recover(self.adopt(hand_outs, tasks, now), tasks, left, self.outcomes, now)
-        self.store_facts(now)
+        self._reorder(now)
 
     def submit(self, submissions: tuple[Submission, ...], now: Moment) -> tuple[Verdict, ...]:
         """Store new tasks, the first of them already handed out if workers are idle. Raises `StoreUnavailable`."""
@@ -126,8 +128,17 @@ class QueueOwner(Storing):
             moments.append(self.places.next_look(now))
         return min(moments)
 
+    def _reorder(self, now: Moment) -> None:
+        """Put what waits into the order of the settings. Raises `StoreUnavailable`; what was done stays done."""
+        self.store_facts(now)
+        order = Order(self.settings.aging_ms or 0)
+        reorder(self.store, self.crew, self.leases, self.window, order)
+        self.order = order
+
     def _read_ahead(self, now: Moment) -> None:
         """Fill the window from the store, and learn when the next task is due."""
+        if self.order != Order(self.settings.aging_ms or 0):
+            self._reorder(now)
         if self.window.wants_more:
             if any(update.state == TaskState.AVAILABLE for update in self.outcomes.facts.change.updates):
                 # Behind the edge they were left to the store: it must know of them before it is read past them.
@@ -162,7 +173,7 @@ class QueueOwner(Storing):
             transaction.set_paused(self.paused)
         if arrivals is not None:
             self._take_in(arrivals, transaction, now)
-        for task in self.places.promote(transaction, now):
+        for task in self.places.promote(transaction, now, self.order):
             self.window.push(task)
 
     def _serve(self, exchange: Exchange | None, now: Moment) -> None:
@@ -179,7 +190,7 @@ class QueueOwner(Storing):
         admit(arrivals, transaction, self.queue, room, closed=self.draining)
         first_rank = self.places.take_ranks(len(arrivals.accepted), now)
         # One that is here already came before; the store will say so.
-        arrivals.pushed = self.window.push_new(arrivals.place(now.wall, first_rank), elsewhere=self.crew.places)
+        arrivals.pushed = self.window.push_new(arrivals.place(now.wall, first_rank, self.order), elsewhere=self.crew.places)
         for run_at in arrivals.later:
             self.places.note(run_at)
 

@@ -5,8 +5,10 @@ from thespian.actors import ActorAddress
 from callboard.actors.base import handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
+from callboard.actors.editing import edit
 from callboard.actors.messages import (
     CancelTasks,
+    EditTask,
     ExchangeTasks,
     PurgeDead,
     RefusalReason,
@@ -54,6 +56,15 @@ class QueueRequests(QueueControls):
             now = read_clocks()
             reply = self.commands.retry(message.request_id, message.ids, now, keep_attempts=message.keep_attempts)
             self.send(sender, reply)
+            self.go_on(now)
+
+    @handles(EditTask)
+    def edit(self, message: EditTask, sender: ActorAddress) -> None:
+        """Change a task that waits."""
+        if (owner := self.addressed(message, sender)) is not None:
+            now = read_clocks()
+            self.commands.reclaim(message.task_id, now)
+            self.send(sender, edit(owner, message, self.registry, now))
             self.go_on(now)
 
     @handles(PurgeDead)

@@ -13,16 +13,13 @@ from callboard.actors.base import Child, handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
-from callboard.actors.events_keeping import EventsKeeping
 from callboard.actors.messages import (
     DeadLetterAt,
     Ping,
     Pong,
     PublishEvents,
-    QueueGone,
     QueueNotReady,
     QueueReady,
-    QueueStandsBy,
     QueueStopped,
     RefusalReason,
     Refused,
@@ -35,6 +32,7 @@ from callboard.actors.messages import (
 )
 from callboard.actors.queue_actor import QueueActor
 from callboard.actors.roll import Entry, bring_in
+from callboard.actors.standing_by import StandingBy
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.conf.logging import configure_logging
 from callboard.conf.settings import Settings
@@ -48,7 +46,7 @@ _STOP_MARGIN_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-class RegistryActor(EventsKeeping):
+class RegistryActor(StandingBy):
     """One per server; the root of all other actors."""
 
     def __init__(self) -> None:
@@ -70,8 +68,11 @@ class RegistryActor(EventsKeeping):
         self._settings = settings
         configure_logging(settings.log.level, settings.log.format)
         with closing(open_store(message.store_url)) as store:
-            for row in bring_in(store, settings.queues, microseconds()):
-                self.roll.add(row.name)
+            rows = bring_in(store, settings.queues, microseconds(), settings.templates)
+            agenda, counts = store.agenda(), store.counts()
+        self.take_up(rows, agenda, counts, awake=settings.queues)
+        self.hold_back()
+        self.expect_rescan()
         self._ready_reply = (sender, RegistryReady(message.request_id, os.getpid()))
         self.go_on()
 
@@ -79,6 +80,7 @@ class RegistryActor(EventsKeeping):
     def shut_down(self, message: ShutDown, sender: ActorAddress) -> None:
         """Have all queues stop; answered when they have, or soon after the grace."""
         self._stop_reply = (sender, message)
+        self.stopping = True
         self._stop_by = time.monotonic() + message.grace_seconds + _STOP_MARGIN_SECONDS
         for entry in self.roll.live():
             entry.stopping = True
@@ -110,10 +112,12 @@ class RegistryActor(EventsKeeping):
         self.mark_ready(child)
         if entry.standby:
             log.warning("queue %s is taken over: %s had it before", entry.name, entry.standby)
-            self._add_new_queues()
+            # Who takes over one of another server's queues takes over all of them, those that it has made as well.
+            self.expect_rescan(0)
         entry.came_up(message, sender)
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
+        self.answer_waiting(entry)
         dead_letter = self.roll.get(DEAD_LETTER)
         if dead_letter is not None and dead_letter.ready is not None:
             # Its address is a new one after each start, so everybody is told when it comes up.
@@ -121,31 +125,13 @@ class RegistryActor(EventsKeeping):
                 self.send(other.address, DeadLetterAt(dead_letter.address))
         self.go_on()
 
-    @handles(QueueStandsBy)
-    def queue_stands_by(self, message: QueueStandsBy, sender: ActorAddress) -> None:
-        """Take note that another server owns a queue; ours waits until that has gone."""
-        child, entry = self.child_at(sender), self.roll.get(message.queue)
-        if child is None or entry is None or entry.child is not child:
-            return
-        self.mark_ready(child)
-        if not entry.standby:
-            log.info("queue %s stands by: it is owned by %s", entry.name, message.holder)
-        entry.standby = message.holder
-        self.go_on()
-
-    @handles(QueueGone)
-    def queue_gone(self, message: QueueGone, sender: ActorAddress) -> None:
-        """Strike off a queue that another server has deleted."""
-        child, entry = self.child_at(sender), self.roll.get(message.queue)
-        if child is not None and entry is not None and entry.child is child and entry.deletion is None:
-            self.roll.remove(message.queue)
-
     @handles(QueueNotReady)
     def queue_not_ready(self, message: QueueNotReady, _sender: ActorAddress) -> None:
         """Remember why a Queue can't own its tasks; it ends itself and is tried again."""
         entry = self.roll.get(message.queue)
         if entry is not None:
             entry.down = message.reason
+            self.answer_waiting(entry)
 
     @handles(Pong)
     def pong(self, message: Pong, sender: ActorAddress) -> None:  # noqa: ARG002 - the sender says it all
@@ -176,10 +162,17 @@ class RegistryActor(EventsKeeping):
         entry = self.roll.get(child.name)
         if entry is None or entry.child is not child:
             return
+        if entry.letting_go:
+            entry.let_go()
+            if entry.deletion is not None:
+                self.delete(entry)
+            self.go_on()
+            return
         if entry.deletion is None and self._stop_reply is None:
             how = "ended" if exitcode is None else f"exited with {processes.exit_name(exitcode)}"
             log.warning("the owner of queue %s %s; it is restarted", child.name, how)
         entry.went_down(time.monotonic(), child.uptime(time.monotonic()))
+        self.answer_waiting(entry)
         if entry.deletion is not None:
             self.delete(entry)
         self.go_on()
@@ -194,22 +187,16 @@ class RegistryActor(EventsKeeping):
             self._finish_stop(now)
             self.wake_at(min(self._stop_by, self._next_ping))
             return
-        if self._ready_reply is not None and all(e.ready is not None or e.down or e.standby for e in self.roll):
+        if self._ready_reply is not None and all(e.ready or e.sleep or e.down or e.standby for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
+        self.let_all_start()
+        self.wake_due(now)
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
-        self.wake_at(min(self._next_ping, self.roll.next_start(now), self.start_events(now)))
-
-    def _add_new_queues(self) -> None:
-        """Learn of queues that another server has made: who takes over one of its queues takes over all of them."""
-        try:
-            with closing(open_store(self.start_message.store_url)) as store:
-                for row in store.queues():
-                    self.roll.add(row.name)
-        except StoreUnavailable as error:
-            log.warning("the store could not be asked for queues that another server may have made: %s", error)
+        looks = (self.roll.next_start(now), self.next_wake(now), self.start_events(now))
+        self.wake_at(min(self._next_ping, *looks))
 
     def _bring_up(self, entry: Entry) -> None:
         actor_class = DeadLetterActor if entry.name == DEAD_LETTER else QueueActor
@@ -224,6 +211,10 @@ class RegistryActor(EventsKeeping):
             log_level=settings.log.level,
             log_format=settings.log.format,
             events=self.events_to,
+            staffed=entry.staffed,
+            # What sleeps on the server that wakes it is not to be kept awake here.
+            errand=entry.errand or bool(self.deputy),
+            rested=entry.waking,
         )
         self.send(entry.child.address, message)
 

@@ -104,3 +104,34 @@ def milliseconds(duration: Duration, field: str) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_MILLISECONDS / 1000:
         raise InvalidOption('write "5s", a number of seconds or a timedelta, none of them negative', field=field)
     return round(seconds * 1000)
+
+
+class TaskChanges(TypedDict, total=False):
+    """What `update` of the clients changes of a waiting task; None leaves it as it is."""
+
+    priority: str | int | None
+    queue: str | None
+    delay: Duration | None
+    run_at: datetime | None
+
+
+def changes_body(changes: TaskChanges) -> dict[str, Any]:
+    """Return the body of `PATCH /api/tasks/{id}` that asks for these changes. Raises `InvalidOption`."""
+    unknown = changes.keys() - TaskChanges.__annotations__.keys()
+    if unknown:
+        raise InvalidOption(f"unknown option {min(unknown)}", field=min(unknown))
+    delay, run_at = changes.get("delay"), changes.get("run_at")
+    if delay is not None and run_at is not None:
+        raise InvalidOption("give delay or run_at, not both", field="run_at")
+    if run_at is not None and run_at.tzinfo is None:
+        raise InvalidOption("needs its offset: datetime(..., tzinfo=UTC)", field="run_at")
+    body = {
+        "priority": changes.get("priority"),
+        "queue": changes.get("queue"),
+        "delay_ms": None if delay is None else milliseconds(delay, "delay"),
+        "run_at": None if run_at is None else run_at.isoformat(),
+    }
+    body = {name: value for name, value in body.items() if value is not None}
+    if not body:
+        raise InvalidOption("give priority, queue, delay or run_at")
+    return body

@@ -1,6 +1,6 @@
 """The workers that ship: Sleep, SendEmail, GenerateReport, and CPUProcess, which fails on purpose.
 
-They are examples to read as well. Each says in one error what its task's context lacks.
+They are examples to read as well: each says what its tasks' contexts must be by a model.
 """
 
 import email.policy
@@ -13,9 +13,9 @@ from typing import Final
 
 from callboard.actors.handlers import Ok, TaskContext, Worker
 from callboard.actors.private_files import private_file
+from callboard.actors.sample_contexts import CpuContext, EmailContext, ReportContext
 
 SLEEP_MS: Final = 5_000
-MAX_TASKS: Final = 100_000
 SMTP_SECONDS: Final = 10.0
 CPU_ROUNDS: Final = 100_000
 """Some 50 ms of work."""
@@ -39,9 +39,10 @@ class SendEmail(Worker):
     from the task's id: a mail that is sent again, because its worker died before it could say so, can be recognised.
     """
 
+    Context = EmailContext
+
     def perform(self, task: TaskContext) -> Ok:
         """Send or write the mail; the result says where it went, and who was refused by the mail server."""
-        _require(task, "sendTo", "sendFrom", "subject")
         message = _mail(task)
         server = task.settings.get("smtp", "")
         if server:
@@ -59,19 +60,18 @@ class GenerateReport(Worker):
     `limit`: the newest so many tasks, 100,000 if the context has none.
     """
 
+    Context = ReportContext
+
     def perform(self, task: TaskContext) -> Ok:
         """Write both files; the result says where they are and how many tasks they list."""
-        _require(task, "reportType")
-        limit = task.context.get("limit", MAX_TASKS)
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(f"limit must be an integer from 1 on, not {limit!r}")
+        report: ReportContext = task.payload
         request = {
             "store_url": task.store_url,
             "folder": str(task.data_dir / "reports"),
             "name": task.id,
-            "report_type": task.context["reportType"],
+            "report_type": report.reportType,
             "own_queue": task.queue,
-            "limit": limit,
+            "limit": report.limit,
         }
         # SQLAlchemy's import would cost every sleeping worker its time and memory.
         from callboard.actors.reporting import run_report  # noqa: PLC0415
@@ -82,33 +82,32 @@ class GenerateReport(Worker):
 class CPUProcess(Worker):
     """Computes for a moment and then fails, always: to see retries, backoff and the dead letter at work."""
 
+    Context = CpuContext
+
     def perform(self, task: TaskContext) -> None:
         """Raise RuntimeError after some 50 ms on the processor."""
         digest = hashlib.pbkdf2_hmac("sha256", task.id.encode(), b"callboard", CPU_ROUNDS).hex()
-        wish = task.context.get("ProcessType", "")
+        wish = task.payload.ProcessType
         raise RuntimeError(f"CPUProcess fails on purpose (ProcessType {wish!r}, computed {digest[:8]})")
 
 
-def _require(task: TaskContext, *fields: str) -> None:
-    missing = [name for name in fields if task.context.get(name) in (None, "", [], {})]
-    if missing:
-        raise ValueError(f"{task.type} needs {', '.join(missing)} in its context")
+class Event(Worker):
+    """Takes note of an event of `POST /api/event/v1`: what a handler of one's own begins with."""
+
+    def perform(self, task: TaskContext) -> Ok:
+        """Log the event; the result says whose it was."""
+        user_id = task.context.get("user_id")
+        task.log.info("event of type %s of user %s", task.context.get("event_type_id"), user_id)
+        return Ok({"user_id": user_id})
 
 
 def _mail(task: TaskContext) -> EmailMessage:
-    context = task.context
-    receivers = [context["sendTo"]] if isinstance(context["sendTo"], str) else context["sendTo"]
-    texts = {"sendFrom": context["sendFrom"], "subject": context["subject"], "body": context.get("body", "")}
-    wrong = [name for name, value in texts.items() if not isinstance(value, str)]
-    if not isinstance(receivers, list) or not all(isinstance(one, str) and "@" in one for one in receivers):
-        wrong.insert(0, "sendTo")
-    if wrong:
-        raise ValueError(f"wrong in the context: {', '.join(wrong)} (texts, and for sendTo one address or a list of them)")
+    wanted: EmailContext = task.payload
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = texts["sendFrom"], ", ".join(receivers), texts["subject"]
+    message["From"], message["To"], message["Subject"] = wanted.sendFrom, ", ".join(wanted.sendTo), wanted.subject
     message["Date"] = formatdate()
     message["Message-ID"] = f"<{task.id}@callboard>"
-    message.set_content(texts["body"])
+    message.set_content(wanted.body)
     return message
 
 

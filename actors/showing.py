@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callboard.actors.messages import QueueStatus, WorkerStatus
+from callboard.actors.store import QueueRow
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
 
@@ -56,6 +57,13 @@ def queue_down_shown(
         "settings": None if settings is None else settings.model_dump(mode="json"),
         "pid": None,
     }
+
+
+def queue_asleep_shown(row: QueueRow, counts: Mapping[TaskState, int] | None) -> dict[str, Any]:
+    """Return the public form of a queue that has nothing to do and so no process: the store knows all of it."""
+    settings = QueueSettings.model_validate_json(row.settings)
+    shown = queue_down_shown(row.name, "", counts, settings)
+    return shown | {"state": "paused" if row.paused else "idle"}
 
 
 def counts_shown(counts: Mapping[TaskState, int]) -> dict[str, int]:

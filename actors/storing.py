@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from callboard.actors import transition_log
 from callboard.actors.crew import Moment
 from callboard.actors.messages import DeadTask
+from callboard.actors.ordering import Order
 from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
 from callboard.actors.pulling import Pulling
@@ -47,7 +48,8 @@ class Storing(Pulling):
         self.on_stored: Callable[[Facts], None] = lambda _facts: None
         """Called after each commit, for those who wait for what it has stored."""
         self.dead: list[DeadTask] = []
-        self.places = Places(ownership.last_rank)
+        self.order = Order(settings.aging_ms or 0)
+        self.places = Places(self.order.last_came(ownership.last_rank, now.wall))
         self._store_failures = 0
         self._store_retry = 0.0
 

@@ -96,6 +96,16 @@ def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> 
     raise InvalidOption(f"unknown type {type!r} in {place}: {nearest(type, known_types(settings))}", field="type")
 
 
+def check_move(settings: QueueSettings, type: str, queue: str) -> None:  # noqa: A002 - the option's public name
+    """Raise `InvalidOption` when a task of this type can't run in the queue of these settings."""
+    if not type and settings.handlers:
+        raise InvalidOption(f"the task has no type, and queue {queue!r} runs only those that it knows", field="queue")
+    try:
+        resolve_type(settings, type, queue)
+    except InvalidOption as error:
+        raise InvalidOption(str(error), field="queue") from None
+
+
 def known_types(settings: QueueSettings) -> list[str]:
     """Return the types that a task of this queue may name, the default first."""
     return [settings.default_type, *settings.types] if settings.default_type else list(settings.types)

@@ -7,16 +7,18 @@ is read through one index when the window runs low. So memory does not grow with
 from bisect import bisect, insort
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
+from operator import attrgetter
 
 from callboard.actors.store import ReadyTask
 from callboard.actors.suspicion import ALONE
 
 Key = tuple[int, int]
-"""(lane, rank): smaller runs first; unique within a queue because ranks are."""
+"""(lane, rank): smaller runs first. Unique within a queue, but that with aging two tasks may share one by chance."""
 
 WINDOW_TASKS = 4_096
 WINDOW_BYTES = 8 * 1024 * 1024
 _START: Key = (-(2**63), 0)
+_rank = attrgetter("rank")
 
 
 def _place(task: ReadyTask) -> Key:
@@ -143,6 +145,11 @@ class Window:
             # Where nothing is handed out, tasks that come and are cancelled would pile up behind the first.
             self._rebuild(list(self._in_order()))
 
+    def forget_all(self) -> None:
+        """Forget all tasks, and read them from the store again: their places have been changed there."""
+        self._rebuild([])
+        self._edge = _START
+
     def _add(self, task: ReadyTask) -> None:
         if task.id in self._tasks:
             self.discard((task.id,))
@@ -160,7 +167,7 @@ class Window:
         elif task.rank <= line[0].rank:
             line.appendleft(task)
         else:
-            line.insert(bisect([other.rank for other in line], task.rank), task)
+            line.insert(bisect(line, task.rank, key=_rank), task)
 
     def _in_order(self) -> Iterator[ReadyTask]:
         if self._alone:

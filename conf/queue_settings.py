@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -12,6 +12,7 @@ from callboard.conf.values import (
     Command,
     Duration,
     DurationOrForever,
+    DurationOrNever,
     DurationOrOff,
     Handler,
     Priority,
@@ -36,12 +37,6 @@ class RetentionSettings(Section):
     completed: DurationOrForever = 7 * _DAY_MS
     dead: DurationOrForever = None
     cancelled: DurationOrForever = 7 * _DAY_MS
-
-
-NOT_YET: Final[dict[str, Any]] = {
-    "aging": None,
-}
-"""Options that nothing acts on yet, with the one value that they take until then. To release one, delete its line."""
 
 
 _OF_A_TYPE: Final = ("priority", "max_retries", "timeout", "backoff")
@@ -75,14 +70,8 @@ class QueueSettings(Section):
     """How long a worker may take until it is ready."""
     learned: dict[str, TypeDefaults] = Field(default={}, json_schema_extra={"readOnly": True})
     """What the workers say of their types, as soon as one of them is ready; a type that is not in it is not known yet."""
-
-    @field_validator(*NOT_YET)
-    @classmethod
-    def _only_what_works(cls, value: Any, info: ValidationInfo) -> Any:
-        # An option that is accepted and then ignored would be found out in production only.
-        if value != NOT_YET[info.field_name or ""]:
-            raise refuse("not available yet in this version")
-        return value
+    idle_after: DurationOrNever = 300_000
+    """With nothing to do for so long, the queue lets its processes go until there is something again."""
 
     @field_validator("command")
     @classmethod

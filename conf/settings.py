@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from callboard.conf.queue_settings import Delivery, QueueSettings, RetentionSettings
 from callboard.conf.sections import BackoffSettings, Section
 from callboard.conf.store_url import is_postgres, shown_url, trouble_with
+from callboard.conf.templates import QueueTemplate, TemplateName
 from callboard.conf.values import DEAD_LETTER, Duration, QueueName, Size, check_queue_name, refuse
 
 __all__ = [
@@ -112,7 +113,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     queues: dict[QueueName, QueueSettings] = Field(default={})
-    templates: dict[str, QueueSettings] = Field(default={})
+    templates: dict[TemplateName, QueueTemplate] = Field(default={})
     """What queues that are made on first use look like, by the route that makes them."""
     samples: SamplesSettings = SamplesSettings()
     log: LogSettings = LogSettings()
@@ -124,13 +125,6 @@ class Settings(Section):
             if settings.learned:
                 raise refuse(f"{name}.learned is what the workers say, and can't be configured")
         return queues
-
-    @field_validator("templates")
-    @classmethod
-    def _no_templates_yet(cls, templates: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
-        if templates:
-            raise refuse("not available yet in this version")
-        return templates
 
     @property
     def store_url(self) -> str:

@@ -153,6 +153,14 @@ DurationOrOff = Annotated[
 ]
 """Milliseconds, None for `off`."""
 
+DurationOrNever = Annotated[
+    int | None,
+    BeforeValidator(_reader(parse_duration, {"never": None, "off": None}, f'"never" or {_A_DURATION}')),
+    PlainSerializer(_writer(format_duration, "never"), return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["5m", "never"]}),
+]
+"""Milliseconds, None for `never` (or `off`)."""
+
 DurationOrForever = Annotated[
     int | None,
     BeforeValidator(_reader(parse_duration, {"forever": None}, f'"forever" or {_A_DURATION}')),

@@ -114,20 +114,23 @@ def check_command(command: tuple[str, ...]) -> str | None:
     return f"there is no program {command[0]!r} that can be started"
 
 
-def check_workers(queues: Mapping[str, QueueSettings]) -> list[str]:
-    """Return a line for everything that keeps these queues' workers from running, each path tried once."""
+def check_workers(queues: Mapping[str, QueueSettings], table: str = "queues") -> list[str]:
+    """Return a line for everything that keeps these queues' workers from running, each path tried once.
+
+    table: of the configuration that they stand in.
+    """
     handlers = list({handler for settings in queues.values() for handler in settings.handlers.values()})
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         problems = dict(zip(handlers, threads.map(check_handler, handlers), strict=True))
     lines = []
     for name, settings in queues.items():
         if not settings.handlers and settings.concurrency:
-            lines.append(f"[queues.{name}] worker: without a worker, command or types no task of this queue runs")
+            lines.append(f"[{table}.{name}] worker: without a worker, command or types no task of this queue runs")
         for type_, handler in settings.handlers.items():
             if problem := problems[handler]:
                 default = "command" if settings.command else "worker"
                 option = f"types.{type_}" if type_ in settings.types else default
-                lines.append(f"[queues.{name}] {option}: {problem}")
+                lines.append(f"[{table}.{name}] {option}: {problem}")
     return lines
 
 

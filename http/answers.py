@@ -108,7 +108,7 @@ class QueueShown(Answer):
     """A queue."""
 
     name: str
-    state: Literal["running", "paused", "draining", "degraded", "standby"]
+    state: Literal["running", "paused", "draining", "degraded", "standby", "idle"]
     why: str = Field(description="Why it is in this state, where that needs saying.")
     counts: Counts
     running: int = Field(description="Tasks that workers run.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from callboard.actors.messages import CancelTasks, QueueFound, RetryTasks, TasksChanged
+from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.store import TaskFilter
 from callboard.actors.task import Task, TaskState
 from callboard.http.edge import Edge
@@ -45,12 +45,25 @@ def cancel() -> Change:
     return Change(request, frozenset({TaskState.CANCELLED}), "A task that has ended can't be cancelled.")
 
 
+def edit(*, priority: int | None, run_at: int | None, to_queue: str) -> Change:
+    """Change what waits; see `EditTask`."""
+
+    def request(request_id: str, found: QueueFound, ids: tuple[str, ...]) -> EditTask:
+        return EditTask(request_id, found.queue, found.incarnation, ids[0], priority, run_at, to_queue)
+
+    # Nothing is settled by a state: whoever is asked a second time does it a second time.
+    return Change(request, frozenset(), "Only a task that waits can be changed.")
+
+
 async def change_one(edge: Edge, task: Task, change: Change) -> Task:
     """Change this task and return it as it is now. Raises a `Problem` (409 with its state, 404)."""
     changed, unchanged = await _ask(edge, task.queue, (task.id,), change)
     if task.id not in changed:
         state = unchanged.get(task.id, "")
         if not state:
+            now = await edge.read(edge.store.get, task.id)
+            if now is not None and now.queue != task.queue:  # somebody has just moved it
+                return await change_one(edge, now, change)
             raise NotFound(f"task {task.id}")
         detail = f"Task {task.id} is {state}. {change.possible}"
         raise Problem(HTTPStatus.CONFLICT, detail, kind="wrong-state", extra={"state": state})

@@ -13,6 +13,7 @@ from callboard.conf.settings import Settings
 from callboard.http.bell import Bell
 from callboard.http.building import Forms
 from callboard.http.event_tap import EventTap
+from callboard.http.first_use import FirstUse
 from callboard.http.gateway import Gateway
 from callboard.http.waiting import Watcher
 
@@ -37,6 +38,7 @@ class Edge:
     readers: ThreadPoolExecutor
     events: EventTap
     forms: Forms = field(default_factory=Forms)
+    first_use: FirstUse = field(default_factory=FirstUse)
 
     async def read(self, question: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Ask the store (or anything else that blocks) in a reader thread."""

@@ -7,9 +7,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from callboard.conf.settings import QueueSettings
-from callboard.http import answers, pull_schemas, queries, schemas
+from callboard.http import answers, pull_schemas, queries, schemas, seed_schemas
 from callboard.http.dispatch import Handler
-from callboard.http.routes import dead, events, ops, pull, queues, tasks
+from callboard.http.routes import async_tasks, dead, events, ops, pull, queues, tasks, v7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class Endpoint:
     key_means: str = "The same request under the same key is done once; the key is kept for 24 hours."
     stream: bool = False
     """Answers with Server-Sent Events, after a Last-Event-ID if there is one."""
+    plain: tuple[int, ...] = ()
+    """Statuses of the errors that are answered as plain text."""
 
 
 def _get(
@@ -84,6 +86,14 @@ ENDPOINTS: Final = (
     _post("/api/tasks/retry", tasks.retry_tasks, schemas.BulkRetryRequest, answers.ChangedAnswer),
     _post("/api/tasks/cancel", tasks.cancel_tasks, schemas.BulkCancelRequest, answers.ChangedAnswer),
     _get("/api/tasks/{id}", tasks.get_task, answers.TaskAnswer, _NOT_FOUND, query=queries.WaitQuery),
+    Endpoint(
+        method="PATCH",
+        path="/api/tasks/{id}",
+        handler=tasks.edit_task,
+        body=schemas.EditRequest,
+        answer=answers.TaskAnswer,
+        may=(_NOT_FOUND, _CONFLICT, 413),
+    ),
     _post(
         "/api/tasks/{id}/retry",
         tasks.retry_task,
@@ -157,6 +167,21 @@ ENDPOINTS: Final = (
         may=(_NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS.value),
         stream=True,
     ),
+    # The routes of other systems, in their own forms.
+    Endpoint(
+        method="POST",
+        path="/api/event/v1",
+        handler=v7.create_event,
+        body=seed_schemas.EventRequest,
+        answer=seed_schemas.EventAnswer,
+        may=(_NOT_FOUND, 413),
+        plain=(400, _NOT_FOUND, 500),
+    ),
+    _post(
+        "/tasks/enqueue", async_tasks.enqueue_tasks, seed_schemas.EnqueueRequest, seed_schemas.EnqueueAnswer, _NOT_FOUND, 429
+    ),
+    _get("/task/{id}", async_tasks.show_task, seed_schemas.TaskStatus, _NOT_FOUND),
+    _post("/task/{id}/retry", async_tasks.retry_failed_task, None, seed_schemas.TaskStatus, _NOT_FOUND),
     _get("/healthz", ops.healthz, answers.HealthAnswer),
     _get("/readyz", ops.readyz, answers.HealthAnswer),
     _get("/openapi.json", ops.openapi, None),

@@ -55,6 +55,8 @@ class Gateway(Protocol):
         request: Callable[[str, QueueFound], object],
         answer: type[Reply],
         seconds: float = DEADLINE_SECONDS,
+        *,
+        wake: bool = True,
     ) -> tuple[Reply, bool]:
         """Ask a queue's owner; see `QueueCaller.ask_queue`."""
 
@@ -149,13 +151,15 @@ class ActorGateway:
         request: Callable[[str, QueueFound], object],
         answer: type[Reply],
         seconds: float = DEADLINE_SECONDS,
+        *,
+        wake: bool = True,
     ) -> tuple[Reply, bool]:
         """Ask a queue's owner in a control thread, at most two at a time."""
         turns = self._turns.get(queue)
         if turns is None:
             turns = self._turns[queue] = asyncio.Semaphore(CONTROL_PER_QUEUE)
         async with turns:
-            return await self._controlling.run(lambda caller: caller.ask_queue(queue, request, answer, seconds))
+            return await self._controlling.run(lambda caller: caller.ask_queue(queue, request, answer, seconds, wake=wake))
 
     async def ask_registry(
         self, request: Callable[[str], object], answer: type[Reply], seconds: float = DEADLINE_SECONDS

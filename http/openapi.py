@@ -55,7 +55,7 @@ def _operation(endpoint: Endpoint, schemas: Any, components: dict[str, Any]) -> 
         "summary": summary,
         "tags": [endpoint.path.split("/")[2] if endpoint.path.startswith("/api/") else "server"],
         "responses": {str(int(status)): _success(endpoint, schemas, status) for status in endpoint.status}
-        | {str(status): _failure(status) for status in sorted({*_ALWAYS, *endpoint.may})},
+        | {str(status): _failure(status, plain=status in endpoint.plain) for status in sorted({*_ALWAYS, *endpoint.may})},
     }
     parameters = [_in_path(name) for name in _PARAMETER.findall(endpoint.path)]
     if endpoint.query is not None:
@@ -102,6 +102,9 @@ def _success(endpoint: Endpoint, schemas: Any, status: int) -> dict[str, Any]:
     return response
 
 
-def _failure(status: int) -> dict[str, Any]:
+def _failure(status: int, *, plain: bool) -> dict[str, Any]:
+    if plain:
+        content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+        return {"description": HTTPStatus(status).phrase, "content": content}
     schema = {"$ref": _REF.format(model=ProblemAnswer.__name__)}
     return {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": schema}}}

@@ -182,6 +182,26 @@ class TaskRequest(Body):
     options: TaskOptions | None = None
 
 
+class EditRequest(Body):
+    """What to change of a task that waits; what is not given stays as it is."""
+
+    priority: Priority = None
+    queue: str | None = Field(None, min_length=1, description="Move it there; the queue must have a handler of its type.")
+    delay_ms: Milliseconds | None = Field(None, description="Not before so long from now; 0: as soon as it can.")
+    run_at: Moment = Field(None, description="Not before then; instead of delay_ms. A past time: as soon as it can.")
+
+    @field_validator("run_at")
+    @classmethod
+    def _one_start(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("delay_ms") is not None:
+            raise PydanticCustomError("disagree", "must not be given together with delay_ms")
+        return value
+
+    def due(self, now: int) -> int | None:
+        """Return when the task may run from now on, None where that is not to be changed."""
+        return self.run_at if self.delay_ms is None else now + 1_000 * self.delay_ms
+
+
 class BatchRequest(Body):
     """Many tasks at once, for any number of queues; validated as a whole before any is stored."""
 

@@ -33,7 +33,7 @@ def check(config: ConfigFile = None, data_dir: ServedDataDir = None, as_json: As
 
     settings = load_settings(config, {"data_dir": data_dir})
     check_exposure(settings)
-    if problems := check_workers(settings.queues):
+    if problems := check_workers(settings.queues) + check_workers(settings.templates, "templates"):
         raise SettingsError("\n".join(problems))
     if as_json:
         shown = settings.model_dump(mode="json")

@@ -20,6 +20,7 @@ from callboard.actors.messages.directory import (
     DeleteQueue,
     FindQueue,
     ListQueues,
+    MakeQueue,
     PutQueue,
     QueueDeleted,
     QueueFound,
@@ -54,6 +55,7 @@ from callboard.actors.messages.pulling import (
 from callboard.actors.messages.queue_life import (
     ApplySettings,
     DeadLetterAt,
+    QueueAsleep,
     QueueGone,
     QueueNotReady,
     QueueReady,
@@ -62,10 +64,11 @@ from callboard.actors.messages.queue_life import (
     SettingsChanged,
     StartQueue,
     StopQueue,
+    TaskMoved,
 )
 from callboard.actors.messages.registry_life import RegistryReady, ShutDown, ShutDownDone, StartRegistry
 from callboard.actors.messages.submitting import Outcome, Submission, SubmitTasks, TasksAccepted, Verdict
-from callboard.actors.messages.tasks import CancelTasks, DeadPurged, PurgeDead, RetryTasks, TasksChanged
+from callboard.actors.messages.tasks import CancelTasks, DeadPurged, EditTask, PurgeDead, RetryTasks, TasksChanged
 from callboard.actors.messages.worker import Report, Run, RunTask, StartWorker, StopTask, WorkerFailed, WorkerReady
 
 __all__ = [
@@ -78,6 +81,7 @@ __all__ = [
     "DeleteQueue",
     "DescribeQueue",
     "DrainQueue",
+    "EditTask",
     "EventBatch",
     "EventsFollow",
     "EventsFound",
@@ -89,6 +93,7 @@ __all__ = [
     "FindQueue",
     "Given",
     "ListQueues",
+    "MakeQueue",
     "NextEvents",
     "Outcome",
     "PauseQueue",
@@ -97,6 +102,7 @@ __all__ = [
     "PublishEvents",
     "PurgeDead",
     "PutQueue",
+    "QueueAsleep",
     "QueueDeleted",
     "QueueDescribed",
     "QueueFound",
@@ -131,6 +137,7 @@ __all__ = [
     "StopTask",
     "Submission",
     "SubmitTasks",
+    "TaskMoved",
     "TasksAccepted",
     "TasksChanged",
     "TasksDied",

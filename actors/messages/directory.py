@@ -9,10 +9,11 @@ from callboard.conf.settings import QueueSettings
 
 @dataclass(frozen=True)
 class FindQueue:
-    """Ask where a queue's owner is."""
+    """Ask where a queue's owner is; one that sleeps is started first if `wake`, else it is refused as idle."""
 
     request_id: str
     queue: str
+    wake: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,28 @@ class ListQueues:
 class QueuesListed:
     """All queues by name, and for those that have no live owner here the reason why.
 
-    standby: those of them that another server owns.
+    standby: those of them that another server owns. asleep: those that sleep, which are not down.
     """
 
     request_id: str
     names: tuple[str, ...]
     down: dict[str, str]
     standby: tuple[str, ...] = ()
+    asleep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PutQueue:
     """Create a queue or replace its settings; survives a restart."""
+
+    request_id: str
+    queue: str
+    settings: QueueSettings
+
+
+@dataclass(frozen=True)
+class MakeQueue:
+    """Create a queue from a template unless there is one of this name; answered with QueuePut."""
 
     request_id: str
     queue: str

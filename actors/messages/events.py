@@ -64,6 +64,8 @@ class EventsHappened:
     number: int
     count: int
     packed: bytes
+    rested: bool = False
+    """The queue has slept: its last owner had told everything."""
 
 
 @dataclass(frozen=True)

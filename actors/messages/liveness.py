@@ -14,6 +14,8 @@ class RefusalReason(StrEnum):
     """The queue is known but has no live owner yet: wait a moment and look it up again."""
     STANDBY = "standby"
     """Another server on the same store owns the queue."""
+    IDLE = "idle"
+    """The queue sleeps, and was not to be woken for this."""
     STORE_UNAVAILABLE = "store_unavailable"
     INVALID = "invalid"
     NOT_EMPTY = "not_empty"

@@ -21,6 +21,12 @@ class StartQueue:
     log_format: str
     events: ActorAddress | None = None
     """As in `PublishEvents`."""
+    staffed: bool = True
+    """Have all workers ready from the start; else as many as there is work for."""
+    errand: bool = False
+    """It was woken only to remove old tasks, and may sleep again as soon as it has."""
+    rested: bool = False
+    """Its last owner went to sleep, and had told all its events."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,29 @@ class QueueGone:
     """The queue is not in the store any more: another server has deleted it. The Queue ends itself."""
 
     queue: str
+
+
+@dataclass(frozen=True)
+class QueueAsleep:
+    """The Queue has nothing to do and no workers, takes no requests any more, and is to be ended.
+
+    settings_version: those that it decided with. due_at: when its next waiting task is due, None without one, in
+    microseconds. history: it keeps ended tasks that its retention will remove one day.
+    """
+
+    queue: str
+    incarnation: int
+    settings_version: int
+    due_at: int | None
+    history: bool
+
+
+@dataclass(frozen=True)
+class TaskMoved:
+    """A task was moved to this queue and is due then: whoever hears it sees that the queue looks for it."""
+
+    queue: str
+    run_at: int
 
 
 @dataclass(frozen=True)

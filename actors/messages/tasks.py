@@ -25,6 +25,19 @@ class CancelTasks:
 
 
 @dataclass(frozen=True)
+class EditTask:
+    """Change a task that waits; None and "" leave things as they are. run_at: in microseconds; past: as soon as it can."""
+
+    request_id: str
+    queue: str
+    incarnation: int
+    task_id: str
+    priority: int | None = None
+    run_at: int | None = None
+    to_queue: str = ""
+
+
+@dataclass(frozen=True)
 class TasksChanged:
     """Which tasks were changed, and the state that kept each of the others from it ("" for an unknown id)."""
 

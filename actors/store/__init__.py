@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.task import NewTask, Task, TaskState
 
 
@@ -206,10 +207,17 @@ class Transaction(Protocol):
     def set_settings(self, settings: str) -> int:
         """Store new settings (JSON text) and return the new settings version."""
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
         """Make available what is due (scheduled, retryable; earliest first, at most `limit`) and return it in order.
 
-        Ranks rise from `first_rank` by one in the order of `run_at`; lanes stay as stored.
+        In the order of `run_at` they get the places of tasks that came at `first_rank` and, each one later, after it.
+        """
+
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue, where it waits for its time (None: the one it has); False: no such queue.
+
+        The one change that concerns two queues: their owners need nothing of one another, for the task's row and both
+        counts change together, and the other owner finds it when it looks for due tasks.
         """
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
@@ -286,6 +294,12 @@ class Store(Protocol):
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """Return every queue's counts."""
+
+    def agenda(self) -> dict[str, int]:
+        """Return when each queue's owner has something to do, in microseconds: 0 at once, else its next due time.
+
+        A queue that has neither ready nor handed-out tasks nor any that wait for their time is left out.
+        """
 
     def version(self) -> int:
         """Return a number that changes whenever another process has written (cheap: asked many times a second)."""

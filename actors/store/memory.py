@@ -8,7 +8,7 @@ from callboard.actors.store.listing import read_cursor, write_cursor
 from callboard.actors.store.memory_data import MemoryData, MemoryQueue, MemoryTask
 from callboard.actors.store.memory_owner import MemoryQueueStore
 from callboard.actors.store.rows import TASK_COLUMNS, task_of
-from callboard.actors.store.schema import COUNTED
+from callboard.actors.store.schema import COUNTED, DUE_STATES
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 
@@ -97,6 +97,18 @@ class MemoryStore:
         """Return every queue's counts."""
         with self._data.lock:
             return {name: self._data.counts(name) for name in sorted(self._data.queues)}
+
+    def agenda(self) -> dict[str, int]:
+        """Return when each queue has something to do."""
+        found: dict[str, int] = {}
+        with self._data.lock:
+            for task in self._data.tasks.values():
+                state = COUNTED[task.state]
+                if state in DUE_STATES:
+                    found[task.queue] = min(found.get(task.queue, task.run_at), task.run_at)
+                elif state not in ENDED_STATES:
+                    found[task.queue] = 0
+            return found | dict.fromkeys((queue for queue, _ in self._data.hand_outs), 0)
 
     def version(self) -> int:
         """Return a number that changes whenever somebody has written."""

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange, Superseded
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import KEY_MICROSECONDS, Change, HandOut, Insert, KeyUse, ReadyTask, Ruling, TaskUpdate
 from callboard.actors.store.memory_data import MemoryData, MemoryKey, MemoryTask
+from callboard.actors.store.moving import state_after_move
 from callboard.actors.store.schema import DUE_STATES
 from callboard.actors.task import ENDED_STATES, TaskState
 
@@ -67,15 +69,25 @@ class MemoryTransaction:
         self._data.queues[self._queue] = replace(queue, row=row)
         return row.settings_version
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, with ranks that rise from `first_rank`; return them in order."""
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
+        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
         waiting = (task for task in self._data.of_queue(self._queue) if task.state in DUE_STATES and task.run_at <= now)
         chosen = sorted(waiting, key=lambda task: (task.run_at, task.id))[:limit]
         due = []
-        for rank, task in enumerate(chosen, start=first_rank):
-            due.append(ready_task(self._replace(task.id, task.state, state=str(TaskState.AVAILABLE), rank=rank)))
+        for came, task in enumerate(chosen, start=first_rank):
+            lane, rank = order.place(task.priority, came)
+            row = self._replace(task.id, task.state, state=str(TaskState.AVAILABLE), lane=lane, rank=rank)
+            due.append(ready_task(row))
             self._rose(last_rank=rank)
         return due
+
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue; False: there is none of that name."""
+        if to not in self._data.queues:
+            return False
+        values: dict[str, Any] = {"queue": to, "state": str(state_after_move(task)), "priority": priority, "hand_out": 0}
+        self._replace(task.id, task.state, **values, **({} if run_at is None else {"run_at": run_at}))
+        return True
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""

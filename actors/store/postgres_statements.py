@@ -29,7 +29,7 @@ from callboard.actors.store import Completion, Insert, TaskUpdate
 from callboard.actors.store import definitions as shared_definitions
 from callboard.actors.store import statements as shared
 from callboard.actors.store.columns import numbers, texts
-from callboard.actors.store.schema import hand_outs, key_uses, tasks
+from callboard.actors.store.schema import counts, hand_outs, key_uses, queues, tasks
 from callboard.actors.task import TaskState
 
 
@@ -164,9 +164,11 @@ def changed(changes: Sequence[tuple[Any, ...]], fields: Sequence[str]) -> dict[s
 # Errors are kept here as they were written, and in SQLite as it writes them.
 ACQUIT, CONVICT = (prepare(shared.ruling(guilty=guilty, gap=" ")) for guilty in (False, True))
 
-_due = _rows("due", id=Text, rank=BigInteger)
+_due = _rows("due", id=Text, lane=BigInteger, rank=BigInteger)
 MAKE_AVAILABLE = prepare(
-    update(tasks).where(tasks.c.id == _due.c.id).values(state=shared.literal(TaskState.AVAILABLE), rank=_due.c.rank),
+    update(tasks)
+    .where(tasks.c.id == _due.c.id)
+    .values(state=shared.literal(TaskState.AVAILABLE), lane=_due.c.lane, rank=_due.c.rank),
 )
 
 _batches = _rows("batches", number=BigInteger, worker=Text, ids=Text)
@@ -225,6 +227,21 @@ KEY_USES = prepare(shared.KEY_USES.statement)
 SET_PAUSED = prepare(shared.SET_PAUSED.statement)
 SET_SETTINGS = prepare(shared.SET_SETTINGS.statement)
 DUE = prepare(shared.DUE.statement)
+# A move ends before the other queue can be deleted, or finds that it is; what it leaves behind would belong to nobody.
+LOCK_QUEUE = prepare(
+    select(queues.c.name)
+    .where(queues.c.name == bindparam("to"), queues.c.deleted == literal_column("0"))
+    .with_for_update(read=True),
+)
+# Two owners that move tasks to each other's queue take both locks in the same order.
+LOCK_COUNTS = prepare(
+    select(counts.c.queue)
+    .where(counts.c.queue.in_((bindparam("of_queue"), bindparam("to"))))
+    .order_by(counts.c.queue)
+    .with_for_update(),
+)
+COUNT_MOVED = prepare(shared.COUNT_MOVED.statement)
+MOVE = prepare(shared.MOVE.statement)
 PURGE = prepare(shared.PURGE.statement)
 DELETE_ENDED = prepare(shared.DELETE_ENDED.statement)
 

@@ -8,10 +8,13 @@ import psycopg
 from psycopg.errors import UniqueViolation
 
 from callboard.actors.errors import DuplicateTask, StaleChange
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, HandOut, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import postgres_statements as sql
 from callboard.actors.store.columns import numbers, storable, texts
+from callboard.actors.store.moving import placed, state_after_move
 from callboard.actors.store.postgres_connection import BoundedConnection
+from callboard.actors.store.schema import DUE_STATES
 from callboard.actors.store.tally import Tally
 from callboard.actors.task import TaskState
 
@@ -89,18 +92,32 @@ class PostgresTransaction:
         rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
         return int(rows[0][0])
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, with ranks that rise from `first_rank`; return them in order."""
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
+        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
         waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
         if not waited:
             return []
-        due = [
-            task._replace(state=str(TaskState.AVAILABLE), rank=rank) for rank, task in enumerate(waited, start=first_rank)
-        ]
-        ids, ranks = texts(task.id for task in due), numbers(task.rank for task in due)
-        self._run(sql.MAKE_AVAILABLE, all_id=ids, all_rank=ranks)
-        self._tally.became_due(waited, due[-1].rank)
+        due = placed(waited, first_rank, order)
+        lanes, ranks = numbers(task.lane for task in due), numbers(task.rank for task in due)
+        self._run(sql.MAKE_AVAILABLE, all_id=texts(task.id for task in due), all_lane=lanes, all_rank=ranks)
+        self._tally.became_due(waited, due)
         return due
+
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue; False: there is none of that name."""
+        if self._run(sql.LOCK_QUEUE, to=to).fetchone() is None:
+            return False
+        state = state_after_move(task)
+        more = {f"more_{each}": int(each == state) for each in DUE_STATES}
+        values = {"id": task.id, "was": task.state, "to": to, "new_state": str(state)}
+        with self._connection.pipeline():
+            self._run(sql.LOCK_COUNTS, of_queue=self._queue, to=to)
+            self._run(sql.COUNT_MOVED, to=to, **more)
+            moved = self._run(sql.MOVE, of_queue=self._queue, new_priority=priority, new_run_at=run_at, **values)
+        if not moved.rowcount:
+            raise StaleChange(self._queue, 1)
+        self._tally.moved_away(task)
+        return True
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""

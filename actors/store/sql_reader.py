@@ -9,6 +9,7 @@ from operator import itemgetter
 from sqlalchemy import Connection, bindparam, literal_column, select
 
 from callboard.actors.store import Page, QueueRow, TaskFilter
+from callboard.actors.store.agenda import read_agenda
 from callboard.actors.store.dialects import IsGiven
 from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
 from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
@@ -81,6 +82,11 @@ class SqlReader(ABC):
         """Return every queue's counts."""
         with self._reading() as connection:
             return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
+
+    def agenda(self) -> dict[str, int]:
+        """Return when each queue has something to do."""
+        with self._reading() as connection:
+            return read_agenda(connection)
 
     def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
         found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both

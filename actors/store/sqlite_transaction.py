@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange
+from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import statements as sql
+from callboard.actors.store.moving import placed, state_after_move
+from callboard.actors.store.schema import DUE_STATES
 from callboard.actors.store.tally import Tally
 from callboard.actors.task import TaskState
 
@@ -70,17 +73,28 @@ class SqliteTransaction:
         rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
         return int(rows[0][0])
 
-    def due(self, now: int, limit: int, first_rank: int) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, with ranks that rise from `first_rank`; return them in order."""
+    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
+        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
         waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
         if not waited:
             return []
-        due = [
-            task._replace(state=str(TaskState.AVAILABLE), rank=rank) for rank, task in enumerate(waited, start=first_rank)
-        ]
-        self._connection.executemany(sql.MAKE_AVAILABLE.sql, [(task.rank, task.id) for task in due])
-        self._tally.became_due(waited, due[-1].rank)
+        due = placed(waited, first_rank, order)
+        self._connection.executemany(sql.MAKE_AVAILABLE.sql, sql.MAKE_AVAILABLE.rows(due, ReadyTask._fields))
+        self._tally.became_due(waited, due)
         return due
+
+    def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
+        """Move a waiting task to another queue; False: there is none of that name."""
+        state = state_after_move(task)
+        more = {f"more_{each}": int(each == state) for each in DUE_STATES}
+        if not self._run(sql.COUNT_MOVED, to=to, **more).rowcount:
+            return False
+        values = {"id": task.id, "was": task.state, "to": to, "new_state": str(state)}
+        changed = self._run(sql.MOVE, of_queue=self._queue, new_priority=priority, new_run_at=run_at, **values).rowcount
+        if not changed:
+            raise StaleChange(self._queue, 1)
+        self._tally.moved_away(task)
+        return True
 
     def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
         """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""

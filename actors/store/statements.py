@@ -218,8 +218,26 @@ DUE = prepare(
 )
 MAKE_AVAILABLE = prepare(
     update(tasks)
-    .where(tasks.c.id == bindparam("task_id"))
-    .values(state=literal(TaskState.AVAILABLE), rank=bindparam("new_rank")),
+    .where(tasks.c.id == bindparam("id"))
+    .values(state=literal(TaskState.AVAILABLE), lane=bindparam("lane"), rank=bindparam("rank")),
+)
+MOVE = prepare(
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"), _mine(), tasks.c.state == bindparam("was"))
+    .values(
+        queue=bindparam("to"),
+        run_at=func.coalesce(bindparam("new_run_at"), tasks.c.run_at),
+        hand_out=literal_column("0"),  # another queue's hand-outs have numbers of their own
+        **{name: bindparam(f"new_{name}") for name in ("state", "priority")},
+    ),
+)
+COUNT_MOVED = prepare(
+    update(counts)
+    .where(
+        counts.c.queue == bindparam("to"),
+        select(queues.c.name).where(queues.c.name == bindparam("to"), queues.c.deleted == literal_column("0")).exists(),
+    )
+    .values({str(state): counts.c[str(state)] + bindparam(f"more_{state}") for state in DUE_STATES}),
 )
 _purged = tasks.alias("purged")
 PURGE = prepare(

@@ -44,11 +44,15 @@ class Tally:
         """Note the number of a hand-out."""
         self._last_hand_out = max(self._last_hand_out, number)
 
-    def became_due(self, waited: Sequence[ReadyTask], last_rank: int) -> None:
-        """Count tasks that have become available; `waited`: as they were."""
+    def became_due(self, waited: Sequence[ReadyTask], due: Sequence[ReadyTask]) -> None:
+        """Count tasks that have become available: as they were, and as they are."""
         self._less.update(task.state for task in waited)
-        self._more[TaskState.AVAILABLE] += len(waited)
-        self._last_rank = max(self._last_rank, last_rank)
+        self._more[TaskState.AVAILABLE] += len(due)
+        self._last_rank = max(self._last_rank, *(task.rank for task in due))
+
+    def moved_away(self, task: ReadyTask) -> None:
+        """Count a task that is another queue's now; it is counted there by the move itself."""
+        self._less[task.state] += 1
 
     def deleted(self, states: Sequence[str]) -> None:
         """Count tasks that are gone, by the state that each was in."""

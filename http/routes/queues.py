@@ -1,8 +1,9 @@
 """Look at queues, make, change and command them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -25,7 +26,8 @@ from callboard.actors.messages import (
     ResumeQueue,
     ScaleQueue,
 )
-from callboard.actors.showing import queue_down_shown, queue_shown
+from callboard.actors.showing import queue_asleep_shown, queue_down_shown, queue_shown
+from callboard.actors.store import Store
 from callboard.conf.learning import learned_of
 from callboard.conf.settings import QueueSettings, check_queue_name
 from callboard.conf.worker_paths import look_at
@@ -121,9 +123,21 @@ async def _command(request: Request, message: Callable[[str, QueueFound], object
 
 async def _all_shown(edge: Edge) -> list[dict[str, Any]]:
     listed = await edge.gateway.ask_registry(ListQueues, QueuesListed)
-    return await asyncio.gather(
-        *(_shown(edge, name, listed.down.get(name, ""), standby=name in listed.standby) for name in sorted(listed.names))
+    names = sorted(set(listed.names).difference(listed.asleep))
+    awake, asleep = await asyncio.gather(
+        asyncio.gather(*(_shown(edge, name, listed.down.get(name, ""), standby=name in listed.standby) for name in names)),
+        edge.read(_asleep_shown, edge.store, listed.asleep),
     )
+    return sorted([*awake, *asleep], key=itemgetter("name"))
+
+
+def _asleep_shown(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return queues that sleep, all from one look at the store."""
+    if not names:
+        return []
+    counts = store.counts()
+    rows = {row.name: row for row in store.queues()}
+    return [queue_asleep_shown(rows[name], counts.get(name)) for name in names if name in rows]
 
 
 async def _shown(edge: Edge, name: str, down: str = "", *, standby: bool = False) -> dict[str, Any]:
@@ -134,10 +148,13 @@ async def _shown(edge: Edge, name: str, down: str = "", *, standby: bool = False
     if down:
         return await _shown_from_store(edge, name, down, standby=standby)
     try:
-        reply, _ = await edge.gateway.ask_queue(name, _describe, QueueDescribed, DESCRIBE_SECONDS)
+        reply, _ = await edge.gateway.ask_queue(name, _describe, QueueDescribed, DESCRIBE_SECONDS, wake=False)
     except RequestRefused as refusal:
         if refusal.reason == RefusalReason.UNKNOWN_QUEUE:
             raise NotFound(f"queue {name}") from None
+        if refusal.reason == RefusalReason.IDLE:
+            (shown,) = await edge.read(_asleep_shown, edge.store, (name,)) or [queue_down_shown(name, refusal.detail)]
+            return shown
         return await _shown_from_store(edge, name, refusal.detail, standby=refusal.reason == RefusalReason.STANDBY)
     except RequestTimedOut as error:
         return await _shown_from_store(edge, name, str(error))

@@ -8,9 +8,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from callboard.actors.errors import InvalidOption, RequestRefused
+from callboard.actors.messages import RefusalReason
 from callboard.actors.store import Page, TaskFilter
+from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task
-from callboard.http.changes import Change, cancel, change_ids, change_matching, change_one, retry
+from callboard.http.changes import Change, cancel, change_ids, change_matching, change_one, edit, retry
 from callboard.http.edge import TASK_BYTES, Edge, edge_of
 from callboard.http.intake import Key, read_key, take_many, take_one
 from callboard.http.problems import Invalid, NotFound
@@ -20,8 +23,10 @@ from callboard.http.schemas import (
     BatchRequest,
     BulkCancelRequest,
     BulkRetryRequest,
+    EditRequest,
     RetryRequest,
     TaskRequest,
+    microseconds_now,
 )
 from callboard.http.validation import header_of, parse_json, read_body, read_model, read_query, validated
 
@@ -56,10 +61,10 @@ async def get_task(request: Request) -> Response:
     """Show one task; with `?wait=`, hold the answer until it has ended."""
     edge = edge_of(request)
     seconds = read_query(request, WaitQuery).wait
-    task = await _existing(edge, request)
+    task = await existing_task(edge, request)
     if seconds and task.state not in ENDED_STATES:
         await edge.watcher.ended(task.id, seconds)
-        task = await _existing(edge, request)
+        task = await existing_task(edge, request)
     return data_response(task.to_json())
 
 
@@ -73,14 +78,41 @@ async def retry_task(request: Request) -> Response:
     """Put an ended task back with a fresh budget."""
     edge = edge_of(request)
     wanted = await read_model(request, RetryRequest, edge.settings.http.max_body, empty=True)
-    task = await change_one(edge, await _existing(edge, request), retry(keep_attempts=wanted.keep_attempts))
+    task = await change_one(edge, await existing_task(edge, request), retry(keep_attempts=wanted.keep_attempts))
     return data_response(task.to_json())
+
+
+async def edit_task(request: Request) -> Response:
+    """Change a task that waits: its priority, its queue, when it may run."""
+    edge = edge_of(request)
+    wanted = await read_model(request, EditRequest, edge.settings.http.max_body)
+    if wanted == EditRequest():
+        raise Invalid({"body": ["must have priority, queue, run_at or delay_ms"]})
+    task = await existing_task(edge, request)
+    to_queue = wanted.queue or task.queue
+    if to_queue != task.queue:
+        await _check_move(edge, task, to_queue)
+    change = edit(priority=wanted.priority, run_at=wanted.due(microseconds_now()), to_queue=to_queue)
+    return data_response((await change_one(edge, task, change)).to_json())
+
+
+async def _check_move(edge: Edge, task: Task, queue: str) -> None:
+    """Refuse to move a task where it can't run. Raises `Invalid`."""
+    try:
+        found = await edge.gateway.find(queue)
+        check_move(found.settings, task.type, queue)
+    except RequestRefused as refusal:
+        if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
+            raise
+        raise Invalid({"queue": [refusal.detail]}) from None
+    except InvalidOption as error:
+        raise Invalid({"queue": [str(error)]}) from None
 
 
 async def cancel_task(request: Request) -> Response:
     """Cancel a task; a running one is killed."""
     edge = edge_of(request)
-    task = await change_one(edge, await _existing(edge, request), cancel())
+    task = await change_one(edge, await existing_task(edge, request), cancel())
     return data_response(task.to_json())
 
 
@@ -114,7 +146,7 @@ def normal_id(text: str) -> str | None:
         return None
 
 
-async def _existing(edge: Edge, request: Request) -> Task:
+async def existing_task(edge: Edge, request: Request) -> Task:
     """Return the task that the path names. Raises `NotFound`."""
     text = request.path_params["id"]
     task_id = normal_id(text)

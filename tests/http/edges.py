@@ -95,7 +95,13 @@ class PlayedActors:
         return Exchanged(reply.settled, reply.given)
 
     async def ask_queue(
-        self, queue: str, request: Callable[[str, QueueFound], object], answer: type[Any], seconds: float = DEADLINE_SECONDS
+        self,
+        queue: str,
+        request: Callable[[str, QueueFound], object],
+        answer: type[Any],
+        seconds: float = DEADLINE_SECONDS,
+        *,
+        wake: bool = True,
     ) -> tuple[Any, bool]:
         return self._answer(request(uuid.uuid4().hex, await self.find(queue)), answer), self.unsure
 

@@ -65,7 +65,7 @@ class PlayedCaller:
         self.directory.note(found(queue))
         return found(queue)
 
-    def ask_queue(self, queue: str, *_: Any) -> tuple[str, bool]:
+    def ask_queue(self, queue: str, *_: Any, wake: bool = True) -> tuple[str, bool]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         if queue in self.held:

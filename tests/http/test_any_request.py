@@ -15,9 +15,11 @@ from callboard.actors.messages import (
     DeleteQueue,
     DescribeQueue,
     DrainQueue,
+    EditTask,
     ExchangeTasks,
     Given,
     ListQueues,
+    MakeQueue,
     PauseQueue,
     Ping,
     Pong,
@@ -31,6 +33,7 @@ from callboard.actors.messages import (
     RetryTasks,
     ScaleQueue,
     Settled,
+    TasksChanged,
     TasksExchanged,
 )
 from callboard.http.endpoints import ENDPOINTS, Endpoint
@@ -57,7 +60,8 @@ def willing_actors(actors: PlayedActors) -> None:
         actors.add(asked.queue, asked.settings)
         return QueuePut(asked.request_id, asked.queue, created=True)
 
-    actors.answers[PutQueue] = put
+    actors.answers[PutQueue] = actors.answers[MakeQueue] = put
+    actors.answers[EditTask] = lambda asked: TasksChanged(asked.request_id, (asked.task_id,), {})
     actors.answers[DeleteQueue] = lambda asked: QueueDeleted(asked.request_id, asked.queue, 0)
     actors.answers[PurgeDead] = lambda asked: DeadPurged(asked.request_id, 0)
     actors.answers[Ping] = lambda asked: Pong(asked.request_id, 1)

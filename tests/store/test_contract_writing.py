@@ -191,7 +191,7 @@ def test_a_rank_given_by_a_promotion_is_remembered_too(store: Store, owner: Queu
 
 
 def test_due_tasks_become_available_in_the_order_of_their_time(store: Store, owner: QueueStore) -> None:
-    put(owner, insert(1, "scheduled", run_at=NOW + 30), insert(2, "scheduled", run_at=NOW + 10, lane=-5))
+    put(owner, insert(1, "scheduled", run_at=NOW + 30), insert(2, "scheduled", run_at=NOW + 10, priority=5))
     put(owner, insert(3, "scheduled", run_at=NOW + 99), insert(4), insert(5, "scheduled", run_at=NOW + 10))
     move(owner, [4], "retryable", run_at=NOW + 20)
     assert owner.next_due() == NOW + 10

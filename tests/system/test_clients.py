@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_a_task_is_submitted_waited_for_and_read(client: LocalClient | Client) -
     ended = client.wait(submitted.id, 30)
     assert (ended.id, ended.state, ended.attempt, ended.context) == (submitted.id, TaskState.COMPLETED, 1, SHORT)
     assert client.get(submitted.id) == ended
+
+
+def test_a_waiting_task_is_changed_and_moved(client: LocalClient | Client) -> None:
+    task = client.enqueue("sleep", SHORT, delay=600)
+    assert client.update(task.id, priority=7).priority == 7
+    moved = client.update(task.id, queue="dead_letter", priority="high", delay=900)
+    assert (moved.queue, moved.priority, moved.state) == ("dead_letter", 1, TaskState.SCHEDULED)
+    assert moved.run_at > task.run_at
+    back = client.update(task.id, queue="sleep", run_at=datetime.now(UTC))
+    assert (back.queue, client.wait(task.id, 30).state) == ("sleep", TaskState.COMPLETED)
+    with pytest.raises(WrongState):
+        client.update(task.id, priority=1)
+    with pytest.raises(InvalidOption, match="type") as refused:
+        client.update(client.enqueue("sleep", SHORT, delay=600).id, queue="default")
+    assert refused.value.field == "queue"
+    for wrong in ({}, {"delay": 1, "run_at": datetime.now(UTC)}, {"run_at": datetime(2026, 1, 1)}, {"prio": 1}):  # noqa: DTZ001
+        with pytest.raises(InvalidOption):
+            client.update(task.id, **wrong)
 
 
 def test_many_tasks_for_several_queues_come_back_in_order(client: LocalClient | Client) -> None:

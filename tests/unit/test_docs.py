@@ -131,7 +131,7 @@ def test_the_page_on_commands_has_every_command_with_options_that_it_takes(name:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_route_exists(document: Path) -> None:
-    routes = re.findall(r"(GET|POST|PUT|DELETE) (/[\w/{}-]+(?:\.json)?)", document.read_text())
+    routes = re.findall(r"(GET|POST|PUT|PATCH|DELETE) (/[\w/{}-]+(?:\.json)?)", document.read_text())
     routes += [("ANY", path) for path in re.findall(r"localhost:4000(/[\w/-]+)", document.read_text())]
     paths = [re.fullmatch(r"/(?:api/[\w/]+|healthz|readyz|metrics|docs|openapi\.json)", span) for span in spans(document)]
     routes += [("ANY", match[0]) for match in paths if match and match[0] not in NOT_YET]
@@ -139,7 +139,7 @@ def test_every_route_exists(document: Path) -> None:
 
 
 def test_the_readme_lists_every_route() -> None:
-    listed = set(re.findall(r"`(GET|POST|PUT|DELETE) (/[^`?]*)`", README.read_text()))
+    listed = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?]*)`", README.read_text()))
     assert listed == ROUTES
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from callboard.actors.children import Child
 from callboard.actors.messages import QueueReady
-from callboard.actors.roll import Entry, Roll, bring_in, is_empty
-from callboard.actors.store import Change, Insert
+from callboard.actors.roll import Entry, Roll, Sleep, bring_in, is_empty, sleep_at_start
+from callboard.actors.store import Change, Insert, QueueRow
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
+from callboard.conf.templates import QueueTemplate
 from tests.support.made_tasks import WALL, new_task
 
 NOW = 100.0
@@ -151,7 +152,7 @@ def rows(store: MemoryStore) -> dict[str, tuple[QueueSettings, int]]:
 def test_the_configurations_queues_and_the_dead_letter_are_made(store: MemoryStore) -> None:
     brought = bring_in(store, {"mail": SETTINGS}, WALL)
     assert [row.name for row in brought] == ["dead_letter", "mail"]
-    assert rows(store) == {"mail": (SETTINGS, 1), "dead_letter": (QueueSettings(concurrency=0), 1)}
+    assert rows(store) == {"mail": (SETTINGS, 1), "dead_letter": (QueueSettings(concurrency=0, idle_after="never"), 1)}
 
 
 def test_a_section_that_is_as_it_was_leaves_changes_at_run_time_alone(store: MemoryStore) -> None:
@@ -216,3 +217,48 @@ def test_a_queue_without_tasks_or_without_a_row_is_empty(store: MemoryStore) -> 
     store.put_queue("mail", "{}", "", WALL)
     assert is_empty(store, "mail")
     assert is_empty(store, "unknown")
+
+
+# ---------------------------------------------------------------- templates
+
+
+def test_an_edited_template_is_an_edit_of_all_queues_made_from_it(store: MemoryStore) -> None:
+    before, after = QueueTemplate(concurrency=2), QueueTemplate(concurrency=4)
+    text = before.queue_settings().model_dump_json()
+    store.put_queue("event-5", text, text, WALL)
+    store.put_queue("event--7", SETTINGS.model_dump_json(), text, WALL)  # changed at run time
+    store.put_queue("event-own", text, "", WALL)  # somebody's own, by another name
+    bring_in(store, {}, WALL, {"event": before})
+    assert [rows(store)[name][1] for name in ("event-5", "event--7", "event-own")] == [1, 1, 1]
+    bring_in(store, {}, WALL, {"event": after})
+    found = rows(store)
+    assert [found[name][0].concurrency for name in ("event-5", "event--7", "event-own")] == [4, 4, 2]
+    bring_in(store, {}, WALL)
+    assert rows(store) == found
+
+
+def test_a_section_of_its_own_goes_before_the_template(store: MemoryStore) -> None:
+    bring_in(store, {"event-5": SETTINGS}, WALL)
+    bring_in(store, {"event-5": SETTINGS}, WALL, {"event": QueueTemplate(concurrency=9)})
+    assert rows(store)["event-5"] == (SETTINGS, 1)
+
+
+# ---------------------------------------------------------------- what sleeps at the start
+
+
+@pytest.mark.parametrize(
+    ("due_at", "paused", "counts", "sleep"),
+    [
+        (None, False, {}, Sleep()),  # nothing to do
+        (None, False, {TaskState.COMPLETED: 1}, Sleep(None, 9.0)),  # but to forget
+        (5, False, {TaskState.SCHEDULED: 1}, Sleep(5)),  # something later
+        (0, False, {TaskState.AVAILABLE: 1}, None),  # something now
+        (0, True, {TaskState.AVAILABLE: 1}, Sleep()),  # when somebody lets it
+        (0, True, {TaskState.EXECUTING: 1}, None),  # it was interrupted, and should say so
+    ],
+)
+def test_a_queue_sleeps_from_the_start_unless_it_has_something_to_do(
+    due_at: int | None, paused: bool, counts: dict[TaskState, int], sleep: Sleep | None
+) -> None:
+    row = QueueRow("mail", "", "", paused=paused, created_at=0, settings_version=1)
+    assert sleep_at_start(row, due_at, counts, 9.0) == sleep

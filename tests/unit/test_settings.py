@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from callboard.actors.options import Backoff, BackoffStrategy
-from callboard.conf.queue_settings import NOT_YET
 from callboard.conf.settings import BackoffSettings, QueueSettings, Settings, check_queue_name
 from callboard.conf.values import format_size, parse_size
 
@@ -56,6 +55,7 @@ def test_a_queue_without_options_has_the_defaults_of_the_contract() -> None:
         "retention": {"completed": "7d", "dead": "forever", "cancelled": "7d"},
         "start_timeout": "30s",
         "learned": {},
+        "idle_after": "5m",
     }
 
 
@@ -142,17 +142,7 @@ def test_a_bad_option_of_a_queue_is_refused(value: dict[str, Any], place: str, r
     assert reason in found[place]
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("aging", "10s")],
-)
-def test_an_option_that_nothing_acts_on_yet_is_refused_instead_of_ignored(option: str, value: object) -> None:
-    assert reasons({option: value}) == {option: "not available yet in this version"}
-
-
-def test_every_refused_option_takes_its_default() -> None:
-    fields = QueueSettings.model_fields
-    assert {name: fields[name].default for name in NOT_YET} == NOT_YET
+def test_the_defaults_are_settings_as_any_others() -> None:
     assert QueueSettings.model_validate(QueueSettings().model_dump()) == QueueSettings()
 
 
@@ -220,7 +210,8 @@ def test_a_size_is_written_in_the_largest_unit_that_keeps_it_exact() -> None:
         ({"store": {"url": "postgresql://u@h"}}, "store.url", "names no database"),
         ({"store": {"url": "postgresql+psycopg://u@h/d"}}, "store.url", "without the name of a driver"),
         ({"store": {"url": "postgresql://u@h/d?colour=red"}}, "store.url", "can't be read"),
-        ({"templates": {"event": {}}}, "templates", "not available yet"),
+        ({"templates": {"evnt": {}}}, "templates.evnt.[key]", "unknown template, known is event"),
+        ({"templates": {"event": {"max_retries": -1}}}, "templates.event.max_retries", "greater than or equal to 0"),
         ({"samples": {"smtp": "localhost"}}, "samples.smtp", "is not host:port"),
         ({"samples": {"smtp": ":25"}}, "samples.smtp", "is not host:port"),
         ({"samples": {"smtp": "localhost:0"}}, "samples.smtp", "is not host:port"),

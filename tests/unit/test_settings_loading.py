@@ -6,7 +6,6 @@ import pytest
 
 from callboard.actors.errors import SettingsError
 from callboard.conf.loading import DEFAULTS_FILE, load_settings
-from callboard.conf.queue_settings import NOT_YET
 from callboard.conf.settings import Settings
 
 
@@ -37,12 +36,23 @@ def test_without_a_file_the_shipped_one_is_used() -> None:
 def test_the_shipped_file_states_every_option_with_its_default() -> None:
     written = tomllib.loads(DEFAULTS_FILE.read_text())
     queue = written["queues"].pop("sleep") | {"worker": "", "concurrency": 3, "priority": "low", "timeout": "1m"}
-    del written["queues"]
+    del written["queues"], written["templates"]
     defaults = Settings().model_dump(mode="json", exclude={"data_dir", "queues", "templates"})
     assert written == defaults
-    left_out = {*NOT_YET, "learned"}  # what the workers say is not written by people
+    left_out = {"learned"}  # what the workers say is not written by people
     of_a_queue = load_settings(None, {}, {}).queues["default"].model_dump(mode="json", exclude=left_out) | {"types": {}}
     assert queue == of_a_queue
+
+
+def test_the_shipped_template_states_the_defaults_of_one(tmp_path: Path) -> None:
+    template = load_settings(None, {}, {}).templates["event"]
+    assert template.model_copy(update={"worker": ""}) == load(tmp_path, "[templates.event]").templates["event"]
+    assert (template.max_retries, template.backoff.strategy) == (5, "none")
+
+
+def test_the_environment_reaches_into_a_template() -> None:
+    settings = load_settings(None, {}, {"CALLBOARD_TEMPLATES__EVENT__CONCURRENCY": "7"})
+    assert settings.templates["event"].concurrency == 7
 
 
 def test_flags_override_the_environment_which_overrides_the_file_which_overrides_the_defaults(tmp_path: Path) -> None:

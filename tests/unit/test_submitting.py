@@ -49,8 +49,8 @@ OUT_OF_RANGE = [
     # option, value just outside of what it takes
     ("max_retries", -1),
     ("max_retries", 100),
-    ("priority", 2**31),
-    ("priority", -(2**31) - 1),
+    ("priority", 2**53),
+    ("priority", -(2**53)),
     ("timeout_ms", 0),
     ("run_at", -1),
     ("run_at", 10**18),

@@ -1,0 +1,63 @@
+"""POST /api/event/v1 without actors: what it needs, and what becomes of failures."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from callboard.actors.errors import RequestRefused, StoreUnavailable
+from callboard.actors.messages import MakeQueue, QueuePut, RefusalReason
+from callboard.conf.settings import Settings
+from tests.http.edges import PlayedActors, app_over
+
+EVENT = {"user_id": 1, "priority": 2, "event_data": {}, "event_type_id": 5}
+SETTINGS = Settings.model_validate({"templates": {"event": {"worker": "callboard.actors.samples:Event"}}})
+
+
+@pytest.fixture
+def events(actors: PlayedActors) -> Iterator[TestClient]:
+    def make(asked: MakeQueue) -> QueuePut:
+        actors.add(asked.queue, asked.settings)
+        return QueuePut(asked.request_id, asked.queue, created=True)
+
+    actors.answers[MakeQueue] = make
+    with TestClient(app_over(actors, SETTINGS), base_url="http://localhost") as client:
+        yield client
+
+
+def test_without_a_template_the_route_is_off(client: TestClient) -> None:
+    answer = client.post("/api/event/v1", json=EVENT)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert "[templates.event]" in answer.text
+
+
+def test_only_the_first_event_has_its_queue_made(events: TestClient, actors: PlayedActors) -> None:
+    for _ in range(3):
+        assert events.post("/api/event/v1", json=EVENT).status_code == 200
+    (made,) = actors.asked
+    assert (made.queue, made.settings.max_retries, made.settings.backoff.strategy) == ("event-5", 5, "none")
+    assert [submission.tasks[0].priority for submission in actors.submitted] == [-2] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreUnavailable("disk full"), "The store is not available: disk full"),
+        (RequestRefused(RefusalReason.SHUTTING_DOWN, "the server is shutting down"), "the server is shutting down"),
+    ],
+    ids=["store", "stopping"],
+)
+def test_what_keeps_an_event_out_is_said_in_plain_text(
+    events: TestClient, actors: PlayedActors, error: Exception, said: str
+) -> None:
+    actors.verdicts["event-5"] = [error]
+    answer = events.post("/api/event/v1", json=EVENT)
+    assert (answer.status_code, answer.text) == (500, said)
+
+
+def test_a_queue_that_can_not_be_made_is_tried_again_with_the_next_event(events: TestClient, actors: PlayedActors) -> None:
+    willing = actors.answers[MakeQueue]
+    actors.answers[MakeQueue] = lambda _: RequestRefused(RefusalReason.FAILED, "disk full")
+    assert events.post("/api/event/v1", json=EVENT).text == "disk full"
+    actors.answers[MakeQueue] = willing
+    assert events.post("/api/event/v1", json=EVENT).status_code == 200
