@@ -83,9 +83,10 @@ class EventDesk:
         if message.incarnation < incarnation:
             return  # an owner that was replaced has woken up
         self.outbox.append(Send(sender, EventsNoted(message.number)))
-        if message.incarnation > incarnation and not message.rested:
-            # What its predecessor had not sent is lost with it.
-            self._gap(message.queue, "the queue's owner was restarted", now)
+        if message.incarnation > incarnation:
+            if not message.rested:
+                # What its predecessor had not sent is lost with it.
+                self._gap(message.queue, "the queue's owner was restarted", now)
         elif message.number <= number:
             return
         self._met[message.queue] = (message.incarnation, message.number)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,43 @@ def test_a_url_that_libpq_can_not_read_is_not_printed_with_its_password() -> Non
     with pytest.raises(SettingsError) as raised:
         open_store("postgresql://me:s3cret@host/database?no_such_option=1")
     assert "s3cret" not in str(raised.value)
+
+
+def test_two_owners_that_move_tasks_to_each_others_queue_do_not_wait_for_each_other(url: str) -> None:
+    with closing(open_store(url)) as first, closing(open_store(url)) as second:
+        owners = {}
+        for place, (name, store) in enumerate((("a", first), ("b", second))):
+            store.put_queue(name, "{}", "", NOW)
+            owners[name] = store.own(name)[0]
+            put(owners[name], *(insert(100 * place + number) for number in range(1, 41)))
+
+        def move_all(name: str, to: str) -> int:
+            for task in owners[name].ready(None, 99, 9_999):
+                with owners[name].transaction() as transaction:
+                    assert transaction.move(task, to, 0, NOW + 1)
+            return sum(owners[name].counts().values())
+
+        with ThreadPoolExecutor(2) as pool:
+            moved = [pool.submit(move_all, *names) for names in (("a", "b"), ("b", "a"))]
+            assert [done.exception() for done in moved] == [None, None]
+        assert {name: first.counts()[name][TaskState.SCHEDULED] for name in owners} == {"a": 40, "b": 40}
+
+
+def test_a_task_is_not_moved_to_a_queue_that_is_being_deleted(url: str, store: Store, owner: PostgresQueueStore) -> None:
+    store.put_queue("other", "{}", "", NOW)
+    put(owner, insert(1))
+    (task,) = owner.load([task_id(1)])
+    with psycopg.connect(url) as deleting, ThreadPoolExecutor(1) as pool:
+        deleting.execute("UPDATE queues SET deleted = 1 WHERE name = 'other'")
+
+        def move_it() -> bool:
+            with owner.transaction() as transaction:
+                return transaction.move(task, "other", 0, NOW)
+
+        moving = pool.submit(move_it)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        with psycopg.connect(url, autocommit=True) as watching:
+            eventually(lambda: watching.execute(waits).fetchone() == (1,))
+        deleting.commit()
+        assert moving.result() is False
+    assert owner.load([task_id(1)]) == [task]

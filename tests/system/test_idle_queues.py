@@ -200,3 +200,28 @@ def test_queues_that_sleep_sleep_on_and_wake_after_the_server_was_killed(tmp_pat
         kill(server.part("registry"))
         eventually(lambda: asleep(server, "made"), within=30)
         assert client.wait(task.id).state == "completed"
+
+
+def test_a_subscriber_hears_of_a_queue_that_sleeps_in_between_without_a_gap(
+    server: Server, client: Client, ledger: Ledger
+) -> None:
+    with client.subscribe(["brief"], timeout=30) as events:
+        ids = []
+        for _ in range(3):
+            eventually(lambda: asleep(server, "brief"))
+            ids.append(client.wait(client.enqueue("brief", ledger.context()).id).id)
+        told = [next(events) for _ in range(9)]
+    assert [(event.task_id, str(event.kind)) for event in told] == [
+        (task_id, kind) for task_id in ids for kind in ("enqueued", "started", "completed")
+    ]
+
+
+def test_a_queue_whose_task_a_consumer_has_stays_up_until_the_lease_ends(server: Server, client: Client) -> None:
+    url = f"{server.url}/api/queues/leased"
+    httpx2.put(url, json={"idle_after": "50ms", "max_retries": 0}, timeout=30)
+    task = client.enqueue("leased", {})
+    eventually(lambda: asleep(server, "leased"))
+    (given,) = httpx2.post(f"{url}/dequeue", json={"lease_ms": 1_500}, timeout=30).json()["data"]
+    assert given["id"] == task.id
+    assert client.wait(task.id).errors[0]["kind"] == "expired"
+    eventually(lambda: asleep(server, "leased"))

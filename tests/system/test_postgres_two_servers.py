@@ -139,3 +139,37 @@ def test_an_owner_whose_session_was_ended_by_force_writes_nothing_once_it_is_rep
         after = second.tasks("one")
     assert {task["id"] for task in tasks} == set(ids)
     assert [(task["state"], task["attempt"]) for task in after] == [("completed", 2)] * 2
+
+
+@pytest.mark.timeout(120)
+def test_a_queue_that_sleeps_stays_with_its_server_until_that_is_gone(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    ledger, brief = Ledger(tmp_path / "ledger"), CONFIG + 'idle_after = "50ms"\n'
+    url = postgres_server.new_database()
+    with (
+        Server(tmp_path / "first", brief, arguments=("--store", url)) as first,
+        Server(tmp_path / "second", brief, arguments=("--store", url)) as second,
+        first.client() as client,
+    ):
+        eventually(lambda: (state(first), state(second)) == ("idle", "idle"))
+        answer = submit(second, ledger.context())
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:callboard:problem:standby")
+        answer = httpx2.put(f"{second.url}/api/queues/made", json={"worker": PATH}, timeout=30)
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:callboard:problem:standby")
+        for delay in (0, 0, 2):
+            assert client.wait(client.enqueue("one", ledger.context(), delay=delay).id).state == "completed"
+            eventually(lambda: state(first) == "idle")
+            assert state(second) in {"idle", "standby"}
+        running = client.enqueue("one", ledger.context(until=str(tmp_path / "end"))).id
+        eventually(lambda: len(ledger.running()) == 1)
+        later = client.enqueue("one", ledger.context(), delay=6).id
+        kill(first.part("supervisor"))
+        eventually(lambda: not first.processes())
+        # Now it is the second that wakes what has something to do, also what it had thought asleep.
+        eventually(lambda: state(second) == "running", within=20)
+        (tmp_path / "end").touch()
+        eventually(lambda: second.get(f"/api/tasks/{running}")["data"]["state"] == "completed", within=20)
+        eventually(lambda: second.get(f"/api/tasks/{later}")["data"]["state"] == "completed", within=20)
+        eventually(lambda: state(second) == "idle", within=20)
+        assert submit(second, ledger.context()).status_code == 201

@@ -14,6 +14,7 @@ from callboard.actors.options import MAX_PRIORITY, MIN_PRIORITY
 from callboard.actors.ordering import AGING_LANES, STRICT, Order, replaced
 from callboard.actors.store.opening import open_store
 from callboard.conf.settings import QueueSettings
+from tests.support.consumers import fetch, say
 from tests.support.made_tasks import NO_BACKOFF, new_task
 from tests.support.stages import Stage
 
@@ -226,3 +227,19 @@ def test_async_12_a_stream_of_urgent_tasks_does_not_starve_one_that_is_not(watch
         watched.submit(1, 0)
         watched.work(failing=False)
     assert patient not in watched.waiting
+
+
+def test_async_12_what_a_consumer_gives_back_after_a_change_of_the_aging_stands_in_the_new_order(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, settings=QueueSettings())
+    stage.staff()
+    stage.submit(new_task("old", backoff=NO_BACKOFF), new_task("new"))
+    (held,) = fetch(stage)
+    stage.owner.settings = QueueSettings.model_validate({"aging": "10s"})
+    stage.turn()
+    (lease,) = stage.owner.leases
+    assert (lease.task.id, lease.task.lane) == ("old", stage.owner.order.place(0, 0)[0])
+    assert say(stage, held.fail()) == ["done"]
+    stage.turn()
+    assert [task.task_id for task in fetch(stage, 2)] == ["new", "old"]
+    assert {task.lane for task in stage.owned.load(("old", "new"))} == {lease.task.lane}
+    stage.close()

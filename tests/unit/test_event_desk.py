@@ -38,9 +38,9 @@ class Scene:
         self.desk.asked(NextEvents(f"r{self.asked}", epoch, after, queues, wait, lease), who, self.now)
         return self.take()
 
-    def happen(self, queue: str, number: int, count: int = 1, incarnation: int = 1) -> list[Send]:
+    def happen(self, queue: str, number: int, count: int = 1, incarnation: int = 1, *, rested: bool = False) -> list[Send]:
         packed = pack([gap_row(1, "", None)] * count) if count else b""
-        self.desk.happened(EventsHappened(queue, incarnation, number, count, packed), QUEUE, self.now)
+        self.desk.happened(EventsHappened(queue, incarnation, number, count, packed, rested), QUEUE, self.now)
         return self.take()
 
     def wait(self, seconds: float) -> list[Send]:
@@ -155,6 +155,13 @@ def test_a_new_owner_of_a_queue_is_a_gap_in_that_queues_events(scene: Scene) -> 
     assert (gap.first, gap.size, gap.queue, event.first) == (4, 1, "a", 5)
     ((kind, at, *_, detail),) = unpack(gap.packed)
     assert (kind, at, detail) == ("gap", WALL, {"missed": None, "reason": "the queue's owner was restarted"})
+
+
+def test_a_queue_that_has_slept_has_told_everything_before(scene: Scene) -> None:
+    scene.happen("a", 1, 1, incarnation=7, rested=True)
+    assert numbers(follows(scene.ask("e", 3))) == [4]
+    scene.happen("a", 1, 1, incarnation=8)
+    assert numbers(follows(scene.ask("e", 4))) == [5, 6]
 
 
 def test_an_owner_that_was_replaced_is_not_heard(scene: Scene) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from callboard.actors.editing import edit
 from callboard.actors.errors import StoreUnavailable
 from callboard.actors.event import Row
 from callboard.actors.event_source import EventSource
+from callboard.actors.messages import EditTask
 from callboard.actors.store import Insert
 from callboard.actors.task import format_time
 from callboard.conf.settings import QueueSettings
@@ -204,3 +206,32 @@ def test_a_due_task_is_told_with_its_attempts() -> None:
     source.switch(on=True)
     source.due([ready_task("t", attempt=2)], WALL)
     assert source.take(1) == [("due", WALL, "t", "work", 2, None, None)]
+
+
+def test_with_aging_a_start_is_late_by_what_the_task_has_waited(tmp_path: Path) -> None:
+    settings = QueueSettings.model_validate({"worker": "tests:work", "concurrency": 1, "aging": "10s"})
+    stage = Stage(tmp_path, settings=settings, watched=True)
+    stage.staff()
+    stage.submit(task := new_task(priority=3))
+    stage.wait(0.5)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    stage.worker.complete(stage.wall)
+    stage.ring(stage.worker)
+    assert [row[5] for row in stage.told() if (row[0], row[2]) == ("started", task.id)] == [500_000]
+    stage.close()
+
+
+def test_a_change_of_a_waiting_task_is_told_and_a_move_by_the_queue_that_it_leaves(stage: Stage) -> None:
+    stage.store.put_queue("other", "{}", "", stage.wall)
+    stage.begin(new_task("busy"))
+    stage.submit(new_task("waits"))
+    stage.told()
+    later = stage.wall + 5_000_000
+    for changes in ({"priority": 2, "run_at": later}, {"to_queue": "other"}):
+        edit(stage.owner, EditTask("r", "mail", 1, "waits", **changes), "registry", stage.now)
+    told = [row for row in stage.told() if row[2] == "waits"]
+    assert [(row[0], row[6]) for row in told] == [
+        ("changed", {"priority": 2, "run_at": format_time(later)}),
+        ("changed", {"queue": "other"}),
+    ]

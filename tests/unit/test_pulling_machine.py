@@ -47,6 +47,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         self.model: dict[str, Known] = {}
         self.claims: list[Held] = []
         self.now = 0.0
+        self.made = 0
 
     def teardown(self) -> None:
         if hasattr(self, "stage"):
@@ -70,7 +71,12 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     @rule(priorities=st.lists(st.integers(0, 2), min_size=1, max_size=6))
     def submit(self, priorities: list[int]) -> None:
-        tasks = [new_task(priority=priority, max_retries=MAX_RETRIES, backoff=NO_BACKOFF) for priority in priorities]
+        # What is due at the same moment comes in the order of the ids, so these must be the same in every replay.
+        tasks = [
+            new_task(f"t{number:05}", priority=priority, max_retries=MAX_RETRIES, backoff=NO_BACKOFF)
+            for number, priority in enumerate(priorities, start=self.made)
+        ]
+        self.made += len(tasks)
         self._expire()
         try:
             self.stage.submit(*tasks)

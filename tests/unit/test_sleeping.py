@@ -9,9 +9,11 @@ from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.messages import QueueAsleep
 from callboard.actors.sleeping import UNHEARD_SECONDS, Sleeping
 from callboard.actors.store import Store
+from callboard.actors.suspicion import ALONE
 from callboard.conf.settings import QueueSettings, RetentionSettings
 from tests.support.breakable_store import Breakage
-from tests.support.made_tasks import new_task
+from tests.support.consumers import fetch, say
+from tests.support.made_tasks import new_task, ready_task
 from tests.support.stages import Stage
 
 SETTINGS = QueueSettings.model_validate({"worker": "tests:work", "concurrency": 1, "idle_after": "10s"})
@@ -25,9 +27,16 @@ class Bed:
     ) -> None:
         self.stage = Stage(folder, settings=settings, store=store)
         self.stage.hiring.dismissed = errand
+        self.untold = False
         self.housekeeping = Housekeeping(self.stage.owner, self.stage.now)
         self.sleeping = Sleeping(
-            self.stage.owner, self.stage.hiring, self.housekeeping, "registry", self.stage.now, errand=errand
+            self.stage.owner,
+            self.stage.hiring,
+            self.housekeeping,
+            "registry",
+            self.stage.now,
+            errand=errand,
+            untold=lambda: self.untold,
         )
 
     def turn(self) -> None:
@@ -187,3 +196,44 @@ def test_an_errand_becomes_work_when_a_task_comes(tmp_path: Path) -> None:
     bed.wait(5)
     assert bed.said == []
     bed.stage.close()
+
+
+def test_a_consumers_lease_keeps_it_awake_until_it_is_settled(tmp_path: Path) -> None:
+    bed = Bed(tmp_path, SETTINGS.model_copy(update={"worker": ""}))
+    bed.stage.submit(new_task())
+    (held,) = fetch(bed.stage, lease_ms=60_000)
+    for _ in range(4):
+        bed.wait(8)
+    assert bed.said == []
+    assert say(bed.stage, held.ack()) == ["done"]
+    bed.wait(11)
+    assert len(bed.said) == 1
+    bed.stage.close()
+
+
+def test_a_lease_that_ends_finds_its_queue_awake(tmp_path: Path) -> None:
+    bed = Bed(tmp_path, SETTINGS.model_copy(update={"worker": ""}))
+    bed.stage.submit(task := new_task(max_retries=0))
+    fetch(bed.stage, lease_ms=30_000)
+    bed.wait(15)
+    bed.wait(15)
+    assert (bed.stage.task(task.id).state, bed.said) == ("dead", [])
+    bed.stage.close()
+
+
+def test_a_task_that_waits_for_a_process_to_itself_keeps_it_awake(bed: Bed) -> None:
+    bed.stage.owner.window.push(ready_task(interruptions=ALONE))
+    bed.stage.wait(11)
+    bed.sleeping.turn(bed.stage.now)
+    assert not bed.stage.hiring.dismissed
+
+
+def test_it_goes_when_all_its_events_have_been_taken(bed: Bed) -> None:
+    bed.untold = True
+    bed.wait(11)
+    bed.let_die()
+    assert (bed.said, bed.sleeping.next_look) == ([], bed.stage.mono + 1)
+    bed.untold = False
+    bed.wait(1)
+    bed.let_die()
+    assert len(bed.said) == 1

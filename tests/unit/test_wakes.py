@@ -19,6 +19,7 @@ from callboard.actors.messages import (
 )
 from callboard.actors.processes import Ident
 from callboard.actors.roll import Entry, Roll, Sleep
+from callboard.actors.store import QueueRow
 from callboard.actors.wakes import ERRANDS_AT_ONCE, Wakes
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import WALL
@@ -59,6 +60,14 @@ class Played(Wakes):
 def registry(monkeypatch: pytest.MonkeyPatch) -> Played:
     monkeypatch.setattr(wakes, "microseconds", lambda: WALL)
     return Played()
+
+
+def offer(registry: Played, monkeypatch: pytest.MonkeyPatch, agenda: dict[str, int]) -> None:
+    """Give the Registry a store that has these queues; the one called `paused` is."""
+    rows = [QueueRow(name, SETTINGS.model_dump_json(), "", name == "paused", WALL, 1) for name in agenda]
+    store = SimpleNamespace(agenda=lambda: agenda, queues=lambda: rows, counts=dict, close=lambda: None)
+    monkeypatch.setattr(wakes, "open_store", lambda url: store)
+    registry.start_message = StartRegistry("r", {}, "", "memory:", "boot")
 
 
 def test_a_queue_that_sleeps_is_ended_and_started_for_the_first_who_asks(registry: Played) -> None:
@@ -146,9 +155,7 @@ def test_errands_are_few_at_a_time(registry: Played) -> None:
 
 
 def test_due_tasks_that_no_message_told_of_are_found_in_the_store(registry: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = SimpleNamespace(agenda=lambda: {"mail": WALL - 1, "paused": 0}, close=lambda: None)
-    monkeypatch.setattr(wakes, "open_store", lambda url: store)
-    registry.start_message = StartRegistry("r", {}, "", "memory:", "boot")
+    offer(registry, monkeypatch, {"mail": WALL - 1, "paused": 0})
     mail, paused = registry.roll.add("mail"), registry.roll.add("paused")
     mail.sleep, paused.sleep = Sleep(), Sleep()
     registry._next_rescan = 100.0
@@ -156,3 +163,41 @@ def test_due_tasks_that_no_message_told_of_are_found_in_the_store(registry: Play
     assert len(registry.roll.sleeping()) == 2
     registry.wake_due(100.0)
     assert [entry.name for entry, _ in registry.roll.sleeping()] == ["paused"]
+
+
+def test_where_another_server_has_the_dead_letter_nobody_is_woken_but_everybody_may_look(registry: Played) -> None:
+    registry.roll.add("dead_letter").stands_by("another server")
+    entry = registry.roll.add("mail")
+    entry.sleep = Sleep(WALL - 1, errand_at=1.0)
+    registry.wake_due(100.0)
+    assert registry.next_wake(100.0) == float("inf")
+    registry.find(FindQueue("r", "mail"), "x")
+    registry.find(FindQueue("s", "mail", wake=False), "x")
+    assert [message.reason for _, message in registry.sent] == [RefusalReason.STANDBY, RefusalReason.IDLE]
+    assert entry.sleep is not None
+
+
+def test_who_waits_for_a_queue_that_another_server_has_just_taken_is_told(registry: Played) -> None:
+    entry = registry.roll.add("mail")
+    entry.sleep = Sleep()
+    registry.find(FindQueue("r", "mail"), "x")
+    entry.stands_by("another server")
+    registry.answer_waiting(entry)
+    assert [message.reason for _, message in registry.sent] == [RefusalReason.STANDBY]
+    assert (entry.waking, entry.waiting) == (False, [])
+
+
+def test_what_another_server_had_awake_or_has_made_is_found_in_the_store(
+    registry: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(registry, monkeypatch, {"mail": 0, "paused": 0, "new": 0, "later": WALL + 9})
+    for name in ("mail", "paused"):
+        registry.roll.add(name).sleep = Sleep()
+    registry._next_rescan = 100.0
+    registry.wake_due(100.0)
+    assert {entry.name: entry.sleep for entry in registry.roll} == {
+        "mail": None,
+        "paused": Sleep(),
+        "new": None,
+        "later": Sleep(WALL + 9),
+    }
