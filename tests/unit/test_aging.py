@@ -86,7 +86,10 @@ class Watched:
         now = self.stage.wall
         run_at = now + round(delay * SECOND) if delay else 0
         # Tasks of types that nobody knows go alone, so that each hand-out is a choice.
-        task = new_task(priority=priority, backoff=NO_BACKOFF, run_at=run_at, timeout_ms=10**9, type=f"type {self.made}")
+        # And so many retries that none dies of its failures.
+        task = new_task(
+            priority=priority, max_retries=99, backoff=NO_BACKOFF, run_at=run_at, timeout_ms=10**9, type=f"type {self.made}"
+        )
         self.made += 1
         if delay:
             self.later[task.id] = (run_at, priority)
@@ -190,6 +193,7 @@ def watched() -> Iterator[Watched]:
     one.close()
 
 
+@pytest.mark.timeout(600)  # it takes seconds; but making a failure small takes minutes
 @settings(max_examples=60, deadline=None)
 @given(aging=AGINGS, steps=STEPS)
 def test_async_12_no_task_is_overtaken_by_one_that_came_later_than_the_bound_allows(
