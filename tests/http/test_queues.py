@@ -143,6 +143,7 @@ def test_a_queue_is_made_and_changed(client: TestClient, actors: PlayedActors) -
         ({"timeout": "soon"}, None),  # not a duration
         ({"timeout": 5}, None),  # a duration without its unit
         ({"slots": 0}, {"slots": ["must be greater than or equal to 1"]}),  # no room for any task
+        ({"aging": "soon"}, None),  # not a duration either
         ({"worker": "nothing.there:Worker"}, None),  # can't be imported
         ({"types": {"A": SLEEP, "B": "nothing.there:B"}}, None),  # one of them can't be imported
         ({"worker": "no colon"}, None),  # not a path

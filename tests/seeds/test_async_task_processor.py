@@ -16,6 +16,7 @@ from callboard.actors import Client
 from tests.seeds.curls import need_port, run_curl
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
+from tests.support.postgres import PostgresServer
 from tests.support.server import Server
 
 SEED_PORT = 8080
@@ -344,6 +345,21 @@ def test_async_13_queues_are_added_and_tasks_re_prioritised_while_it_runs(
     for task_id in names:
         client.wait(task_id)
     assert [names[run.task] for run in ledger.runs()] == ["first", "b", "c", "a"]
+
+
+def test_async_11_tasks_can_be_kept_in_postgresql(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    ledger, url = Ledger(tmp_path / "ledger"), postgres_server.new_database()
+    with Server(tmp_path, CONFIG, arguments=("--store", url)) as server, server.client() as client:
+        first = enqueue(server, *[{"taskType": "Note", "payload": ledger.context()}] * 3)
+        assert [client.wait(task_id).state for task_id in first] == ["completed"] * 3
+        httpx2.post(f"{server.url}/api/queues/default/pause")
+        moved, stays = enqueue(server, *[{"taskType": "Note", "payload": ledger.context()}] * 2)
+        assert client.update(moved, queue="patient", priority=3).queue == "patient"
+        assert server.stop() == 0
+        server.start()
+        with server.client() as after:
+            assert [after.wait(task_id).state for task_id in (*first, moved)] == ["completed"] * 4
+            assert after.get(stays).state == "available"
 
 
 def test_async_14_a_batch_is_one_transaction(server: Server) -> None:

@@ -221,7 +221,7 @@ def test_a_queue_whose_task_a_consumer_has_stays_up_until_the_lease_ends(server:
     httpx2.put(url, json={"idle_after": "50ms", "max_retries": 0}, timeout=30)
     task = client.enqueue("leased", {})
     eventually(lambda: asleep(server, "leased"))
-    (given,) = httpx2.post(f"{url}/dequeue", json={"lease_ms": 1_500}, timeout=30).json()["data"]
+    (given,) = httpx2.post(f"{url}/dequeue", json={"max": 1, "lease_ms": 1_500}, timeout=30).json()["data"]
     assert given["id"] == task.id
     assert client.wait(task.id).errors[0]["kind"] == "expired"
     eventually(lambda: asleep(server, "leased"))
