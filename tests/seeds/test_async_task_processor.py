@@ -75,6 +75,7 @@ Ship = "tests.seeds.async_tasks:ship"
 Note = "tests.support.ledger:run"
 [queues.patient]
 worker = "tests.support.ledger:run"
+types = {{ Note = "tests.support.ledger:run" }}
 concurrency = 1
 aging = "300ms"
 """
