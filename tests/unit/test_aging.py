@@ -91,7 +91,7 @@ class Watched:
         now = self.stage.wall
         run_at = now + round(delay * SECOND) if delay else 0
         # Tasks of types that nobody knows go alone, so that each hand-out is a choice.
-        values = {"backoff": NO_BACKOFF, "max_retries": 1_000, "timeout_ms": 10**9, "type": f"type {self.made}"}
+        values: dict[str, Any] = {"backoff": NO_BACKOFF, "max_retries": 1_000, "timeout_ms": 10**9, "type": f"type {self.made}"}
         task = new_task(priority=priority, run_at=run_at, **values)
         self.made += 1
         if delay:
