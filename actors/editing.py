@@ -10,7 +10,7 @@ from callboard.actors.crew import Moment
 from callboard.actors.foreman import Send
 from callboard.actors.lifecycle import edited
 from callboard.actors.messages import EditTask, TaskMoved, TasksChanged
-from callboard.actors.ordering import Order
+from callboard.actors.ordering import came
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.store import ReadyTask
 from callboard.actors.task import CLAIMED, WAITING_STATES, TaskState, format_time
@@ -43,8 +43,7 @@ def _change(owner: QueueOwner, task: ReadyTask, message: EditTask, now: Moment) 
     """Give the task, which stays in its queue, another priority or time."""
     priority = task.priority if message.priority is None else message.priority
     # It keeps its age: among those of its new priority it stands where it would if it had come with it.
-    came = Order.of_lane(task.lane).came(task.priority, task.rank)
-    lane, rank = owner.order.place(priority, came)
+    lane, rank = owner.order.place(priority, came(task.lane, task.rank, task.priority))
     state, run_at = task.state, message.run_at
     if task.state == TaskState.AVAILABLE and run_at is not None:
         state, run_at = (TaskState.SCHEDULED, run_at) if run_at > now.wall else (state, None)

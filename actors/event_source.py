@@ -10,7 +10,7 @@ from typing import Any, Final
 from callboard.actors.crew import Flight
 from callboard.actors.event import EventKind, Row, gap_row
 from callboard.actors.lifecycle import Failed, Transition
-from callboard.actors.ordering import AGING_LANES, Order
+from callboard.actors.ordering import came
 from callboard.actors.store import Insert, ReadyTask, TaskUpdate
 from callboard.actors.task import ErrorKind, TaskState, format_time
 
@@ -75,7 +75,7 @@ class EventSource:
         """Tell, once, that an attempt has begun: the worker's journal says so."""
         if self.on and not flight.announced:
             flight.announced = True
-            task, waited = flight.task, max(at - _came(flight.task), 0)
+            task, waited = flight.task, _waited(flight.task, at)
             self._undecided.append((_STARTED, at, task.id, task.type, flight.attempt_number, waited, None))
 
     def completed(self, flight: Flight, started_at: int, at: int) -> None:
@@ -87,13 +87,33 @@ class EventSource:
         task_id, type_ = task.id, task.type
         if not flight.announced:
             flight.announced = True
-            self._undecided.append((_STARTED, started_at, task_id, type_, attempt, max(started_at - _came(task), 0), None))
+            self._undecided.append(
+                (
+                    _STARTED,
+                    started_at,
+                    task_id,
+                    type_,
+                    attempt,
+                    _waited(task, started_at),
+                    None,
+                )
+            )
         self._undecided.append((_COMPLETED, at, task_id, type_, attempt, max(at - started_at, 0), None))
 
     def leased(self, task: ReadyTask, at: int) -> None:
         """Tell that a consumer has a task; that is stored."""
         if self.on:
-            self._keep((_STARTED, at, task.id, task.type, task.attempt, max(at - _came(task), 0), None))
+            self._keep(
+                (
+                    _STARTED,
+                    at,
+                    task.id,
+                    task.type,
+                    task.attempt,
+                    _waited(task, at),
+                    None,
+                )
+            )
 
     def settled(self, task: ReadyTask, started_at: int, at: int) -> None:
         """Tell that a consumer has done a task well; that is stored."""
@@ -169,5 +189,5 @@ class EventSource:
             self._missed["missed"] += 1
 
 
-def _came(task: ReadyTask) -> int:
-    return task.rank if task.lane < AGING_LANES else Order.of_lane(task.lane).came(task.priority, task.rank)
+def _waited(task: ReadyTask, until: int) -> int:
+    return max(until - came(task.lane, task.rank, task.priority), 0)

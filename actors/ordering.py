@@ -39,13 +39,6 @@ class Order(NamedTuple):
         """Return when a task of this rank came: the inverse of `place`."""
         return rank + self._ahead(priority)
 
-    def last_came(self, last_rank: int, now: int) -> int:
-        """Return after what new tasks come, given the largest rank that a queue has ever had.
-
-        With aging, ranks of low priorities lie in the future: the clock alone says what is later then.
-        """
-        return min(last_rank, now) if self.aging_ms else last_rank
-
     def strays(self) -> Iterator[tuple[Key | None, int]]:
         """Yield where rows may be that were placed by another order: after which key, and in lanes up to which."""
         if self.aging_ms:
@@ -62,6 +55,11 @@ class Order(NamedTuple):
 STRICT: Final = Order()
 
 
+def came(lane: int, rank: int, priority: int) -> int:
+    """Return when a task came that has this place, whatever order it was placed by."""
+    return rank if lane < AGING_LANES else Order.of_lane(lane).came(priority, rank)
+
+
 def replaced(lane: int, rank: int, priority: int, order: Order) -> Key:
     """Return the place in this order of a task that has this one in whatever order it was placed by."""
-    return order.place(priority, Order.of_lane(lane).came(priority, rank))
+    return order.place(priority, came(lane, rank, priority))

@@ -49,7 +49,7 @@ class Storing(Pulling):
         """Called after each commit, for those who wait for what it has stored."""
         self.dead: list[DeadTask] = []
         self.order = Order(settings.aging_ms or 0)
-        self.places = Places(self.order.last_came(ownership.last_rank, now.wall))
+        self.places = Places(ownership.last_rank)
         self._store_failures = 0
         self._store_retry = 0.0
 

@@ -151,7 +151,7 @@ class Ownership:
 
     incarnation: int
     last_rank: int
-    """Largest rank ever given in this queue (0: none)."""
+    """When the last task came in this queue (0: none): a number of `Places`, which is its rank but with aging."""
     last_hand_out: int
     counts: dict[TaskState, int]
     paused: bool

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from callboard.actors.errors import DuplicateTask, StaleChange, Superseded
-from callboard.actors.ordering import STRICT, Order
+from callboard.actors.ordering import STRICT, Order, came
 from callboard.actors.store import KEY_MICROSECONDS, Change, HandOut, Insert, KeyUse, ReadyTask, Ruling, TaskUpdate
 from callboard.actors.store.memory_data import MemoryData, MemoryKey, MemoryTask
 from callboard.actors.store.moving import state_after_move
@@ -74,18 +74,19 @@ class MemoryTransaction:
         waiting = (task for task in self._data.of_queue(self._queue) if task.state in DUE_STATES and task.run_at <= now)
         chosen = sorted(waiting, key=lambda task: (task.run_at, task.id))[:limit]
         due = []
-        for came, task in enumerate(chosen, start=first_rank):
-            lane, rank = order.place(task.priority, came)
+        for at, task in enumerate(chosen, start=first_rank):
+            lane, rank = order.place(task.priority, at)
             row = self._replace(task.id, task.state, state=str(TaskState.AVAILABLE), lane=lane, rank=rank)
             due.append(ready_task(row))
-            self._rose(last_rank=rank)
+            self._rose(last_rank=at)
         return due
 
     def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
         """Move a waiting task to another queue; False: there is none of that name."""
         if to not in self._data.queues:
             return False
-        values: dict[str, Any] = {"queue": to, "state": str(state_after_move(task)), "priority": priority, "hand_out": 0}
+        values: dict[str, Any] = {"queue": to, "state": str(state_after_move(task)), "priority": priority}
+        values |= dict.fromkeys(("hand_out", "lane", "rank"), 0)
         self._replace(task.id, task.state, **values, **({} if run_at is None else {"run_at": run_at}))
         return True
 
@@ -120,7 +121,7 @@ class MemoryTransaction:
         values = {**new.task._asdict(), **new._asdict()}
         del values["task"]
         self._data.tasks[new.task.id] = MemoryTask(queue=self._queue, **values)
-        self._rose(last_rank=new.rank)
+        self._rose(last_rank=came(new.lane, new.rank, new.task.priority))
 
     def _update(self, update: TaskUpdate) -> None:
         values = update._asdict()
@@ -131,7 +132,7 @@ class MemoryTransaction:
         if error is not None:
             errors = [*json.loads(task.errors or "[]"), json.loads(error)]
             self._data.tasks[task.id] = replace(task, errors=json.dumps(errors))
-        self._rose(last_rank=update.rank)
+        self._rose(last_rank=came(update.lane, update.rank, update.priority))
 
     def _rule(self, ruling: Ruling) -> None:
         task = self._data.tasks[ruling.id]

@@ -227,7 +227,8 @@ MOVE = prepare(
     .values(
         queue=bindparam("to"),
         run_at=func.coalesce(bindparam("new_run_at"), tasks.c.run_at),
-        hand_out=literal_column("0"),  # another queue's hand-outs have numbers of their own
+        # Another queue's hand-outs have numbers of their own, and its places too: it gets one when it is due.
+        **dict.fromkeys(("hand_out", "lane", "rank"), literal_column("0")),
         **{name: bindparam(f"new_{name}") for name in ("state", "priority")},
     ),
 )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
 
+from callboard.actors.ordering import AGING_LANES, came
 from callboard.actors.store import Completion, Insert, ReadyTask, TaskUpdate
 from callboard.actors.store.schema import COUNTED
 from callboard.actors.task import TaskState
@@ -11,13 +12,13 @@ from callboard.actors.task import TaskState
 NEVER = -(2**63)
 """Below every rank and every number of a hand-out."""
 
-_state_of_insert, _rank_of_insert = itemgetter(1), itemgetter(3)
+_state_of_insert, _lane_of_insert, _rank_of_insert = itemgetter(1), itemgetter(2), itemgetter(3)
 _was = itemgetter(1)
-_state_of_update, _rank_of_update = itemgetter(2), itemgetter(4)
+_state_of_update, _lane_of_update, _rank_of_update = itemgetter(2), itemgetter(3), itemgetter(4)
 
 
 class Tally:
-    """Counts the tasks that came into each state and left it, and keeps the largest rank and hand-out."""
+    """Counts the tasks that came into each state and left it, and keeps the last time at which one came, and hand-out."""
 
     def __init__(self) -> None:
         self._more: Counter[str] = Counter()  # Counter.subtract is slow, so what went is counted for itself
@@ -27,13 +28,21 @@ class Tally:
     def inserted(self, inserts: Sequence[Insert]) -> None:
         """Count new tasks."""
         self._more.update(map(_state_of_insert, inserts))
-        self._last_rank = max(self._last_rank, *map(_rank_of_insert, inserts))
+        if (
+            max(map(_lane_of_insert, inserts)) < AGING_LANES
+        ):  # nearly always; a call for each row would cost more than all else
+            self._last_rank = max(self._last_rank, *map(_rank_of_insert, inserts))
+        else:
+            self._last_rank = max(self._last_rank, *(came(row.lane, row.rank, row.task.priority) for row in inserts))
 
     def updated(self, updates: Sequence[TaskUpdate]) -> None:
         """Count tasks that have changed."""
         self._less.update(map(_was, updates))
         self._more.update(map(_state_of_update, updates))
-        self._last_rank = max(self._last_rank, *map(_rank_of_update, updates))
+        if max(map(_lane_of_update, updates)) < AGING_LANES:
+            self._last_rank = max(self._last_rank, *map(_rank_of_update, updates))
+        else:
+            self._last_rank = max(self._last_rank, *(came(row.lane, row.rank, row.priority) for row in updates))
 
     def completed(self, completions: Sequence[Completion]) -> None:
         """Count tasks that ended well."""
@@ -48,7 +57,7 @@ class Tally:
         """Count tasks that have become available: as they were, and as they are."""
         self._less.update(task.state for task in waited)
         self._more[TaskState.AVAILABLE] += len(due)
-        self._last_rank = max(self._last_rank, *(task.rank for task in due))
+        self._last_rank = max(self._last_rank, *(came(task.lane, task.rank, task.priority) for task in due))
 
     def moved_away(self, task: ReadyTask) -> None:
         """Count a task that is another queue's now; it is counted there by the move itself."""

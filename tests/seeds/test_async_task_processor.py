@@ -355,7 +355,9 @@ def test_async_11_tasks_can_be_kept_in_postgresql(postgres_server: PostgresServe
         assert [client.wait(task_id).state for task_id in first] == ["completed"] * 3
         httpx2.post(f"{server.url}/api/queues/default/pause")
         moved, stays = enqueue(server, *[{"taskType": "Note", "payload": ledger.context()}] * 2)
-        assert client.update(moved, queue="patient", priority=3).queue == "patient"
+        elsewhere = {"types": {"Note": "tests.support.ledger:run"}, "concurrency": 1}
+        assert httpx2.put(f"{server.url}/api/queues/elsewhere", json=elsewhere, timeout=30).status_code == 201
+        assert client.update(moved, queue="elsewhere", priority=3).queue == "elsewhere"
         assert server.stop() == 0
         server.start()
         with server.client() as after:

@@ -54,10 +54,15 @@ def test_with_aging_ten_seconds_are_worth_a_level() -> None:
     assert {lane for lane, _ in (low, high, late)} == {AGING_LANES + 10_000}
 
 
-@pytest.mark.parametrize(("last_rank", "came"), [(5, 5), (900, 100)])
-def test_with_aging_ranks_in_the_future_do_not_put_off_what_comes_next(last_rank: int, came: int) -> None:
-    assert Order(10).last_came(last_rank, 100) == came
-    assert STRICT.last_came(last_rank, 100) == last_rank
+def test_with_aging_ranks_in_the_future_do_not_put_off_what_comes_next(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, settings=QueueSettings.model_validate({"aging": "10s"}))
+    stage.submit(new_task("low", priority=-100))
+    assert stage.task("low").state == "available"
+    stage.store.put_queue(stage.queue, QueueSettings().model_dump_json(), "", stage.wall)
+    stage.restart()
+    stage.submit(new_task("next"))
+    assert [task.rank for task in stage.owned.load(("low", "next"))] == [stage.wall, stage.wall + 1]
+    stage.close()
 
 
 # ---------------------------------------------------------------- an owner
@@ -86,10 +91,13 @@ class Watched:
         now = self.stage.wall
         run_at = now + round(delay * SECOND) if delay else 0
         # Tasks of types that nobody knows go alone, so that each hand-out is a choice.
-        # And so many retries that none dies of its failures.
-        task = new_task(
-            priority=priority, max_retries=99, backoff=NO_BACKOFF, run_at=run_at, timeout_ms=10**9, type=f"type {self.made}"
-        )
+        values: dict[str, Any] = {
+            "backoff": NO_BACKOFF,
+            "max_retries": 1_000,
+            "timeout_ms": 10**9,
+            "type": f"type {self.made}",
+        }
+        task = new_task(priority=priority, run_at=run_at, **values)
         self.made += 1
         if delay:
             self.later[task.id] = (run_at, priority)
@@ -233,7 +241,7 @@ def test_async_12_a_stream_of_urgent_tasks_does_not_starve_one_that_is_not(watch
     assert patient not in watched.waiting
 
 
-def test_async_12_what_a_consumer_gives_back_after_a_change_of_the_aging_stands_in_the_new_order(tmp_path: Path) -> None:
+def test_what_a_consumer_gives_back_after_a_change_of_the_aging_stands_in_the_new_order(tmp_path: Path) -> None:
     stage = Stage(tmp_path, settings=QueueSettings())
     stage.staff()
     stage.submit(new_task("old", backoff=NO_BACKOFF), new_task("new"))
