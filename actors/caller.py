@@ -8,6 +8,7 @@ the tasks' ids, so sending again can double nothing.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from threading import Event
 from typing import Final, TypeVar
 
@@ -19,6 +20,7 @@ from callboard.actors.messages import (
     Outcome,
     QueueFound,
     RefusalReason,
+    SettingsOutdated,
     Submission,
     SubmitTasks,
     TasksAccepted,
@@ -151,6 +153,10 @@ class QueueCaller:
             except RequestRefused as refusal:
                 if refusal.reason not in _AGAIN:
                     return self._what_became(submissions, refusal, unsure=unsure)
+                if isinstance(refusal.answer, SettingsOutdated):
+                    # The owner has said all that there is to know: the Registry need not be asked, which may be deaf.
+                    found = self._renewed(found, refusal.answer)
+                    continue
             else:
                 return list(accepted.verdicts)
             try:
@@ -199,6 +205,12 @@ class QueueCaller:
                     raise
                 patience.pause(self._stop, refusal.detail or f"queue {queue!r} has no live owner")
         return found
+
+    def _renewed(self, found: QueueFound, news: SettingsOutdated) -> QueueFound:
+        """Remember that the same owner has other settings now."""
+        renewed = replace(found, settings=news.settings, settings_version=news.settings_version)
+        self.directory.note(renewed)
+        return renewed
 
     def _look_again(self, found: QueueFound, patience: Patience) -> None:
         """Forget this owner, unless another thread has found the next one already, and give the Registry a moment."""

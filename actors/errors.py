@@ -80,13 +80,15 @@ class DuplicateTask(CallboardError):
 class RequestRefused(CallboardError):
     """The other side answered that it will not do what was asked.
 
-    `reason` is one of `messages.RefusalReason`, `detail` a sentence for people.
+    `reason` is one of `messages.RefusalReason`, `detail` a sentence for people, `answer` the message itself, which may say
+    more to programs.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, answer: object = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.answer = answer
 
 
 class RequestTimedOut(CallboardError):

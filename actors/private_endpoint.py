@@ -94,7 +94,7 @@ class PrivateEndpoint:
                 asked = time.monotonic()
             reply = self._wait(self._endpoint.listen, patience=patience)
         if isinstance(reply, Refused):
-            raise RequestRefused(reply.reason, reply.detail)
+            raise RequestRefused(reply.reason, reply.detail, reply)
         if not isinstance(reply, answer):
             raise CallboardError(f"{type(reply).__name__} is no answer to this request")
         return reply

@@ -12,8 +12,8 @@ from callboard.actors.messages import (
     ExchangeTasks,
     PurgeDead,
     RefusalReason,
-    Refused,
     RetryTasks,
+    SettingsOutdated,
     SubmitTasks,
     TasksAccepted,
     TasksExchanged,
@@ -33,7 +33,11 @@ class QueueRequests(QueueControls):
         if owner is None:
             return
         if message.settings_version != owner.settings_version:
-            self.send(sender, Refused(message.request_id, RefusalReason.STALE, "the queue's settings have changed"))
+            detail, settings = "the queue's settings have changed", owner.settings
+            outdated = SettingsOutdated(
+                message.request_id, RefusalReason.STALE, detail, settings=settings, settings_version=owner.settings_version
+            )
+            self.send(sender, outdated)
             return
         now = read_clocks()
         verdicts = owner.submit(message.submissions, now)

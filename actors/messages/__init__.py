@@ -67,7 +67,7 @@ from callboard.actors.messages.queue_life import (
     TaskMoved,
 )
 from callboard.actors.messages.registry_life import RegistryReady, ShutDown, ShutDownDone, StartRegistry
-from callboard.actors.messages.submitting import Outcome, Submission, SubmitTasks, TasksAccepted, Verdict
+from callboard.actors.messages.submitting import Outcome, SettingsOutdated, Submission, SubmitTasks, TasksAccepted, Verdict
 from callboard.actors.messages.tasks import CancelTasks, DeadPurged, EditTask, PurgeDead, RetryTasks, TasksChanged
 from callboard.actors.messages.worker import Report, Run, RunTask, StartWorker, StopTask, WorkerFailed, WorkerReady
 
@@ -125,6 +125,7 @@ __all__ = [
     "RunTask",
     "ScaleQueue",
     "SettingsChanged",
+    "SettingsOutdated",
     "Settled",
     "Settlement",
     "ShutDown",

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from callboard.actors.messages.liveness import Refused
 from callboard.actors.task import NewTask
+from callboard.conf.settings import QueueSettings
 
 
 class Submission(NamedTuple):
@@ -67,3 +69,11 @@ class TasksAccepted:
 
     request_id: str
     verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class SettingsOutdated(Refused):
+    """The tasks were built with settings that are not the queue's any more; with these they are to be built again."""
+
+    settings: QueueSettings
+    settings_version: int

@@ -19,11 +19,13 @@ from callboard.actors.messages import (
     QueueFound,
     RefusalReason,
     Refused,
+    SettingsOutdated,
     Submission,
     SubmitTasks,
     TasksAccepted,
     Verdict,
 )
+from callboard.conf.settings import QueueSettings
 from tests.support.wires import (
     REGISTRY,
     Wire,
@@ -103,6 +105,27 @@ def test_changed_settings_have_the_tasks_built_again() -> None:
     with pytest.raises(SettingsChanged) as raised:
         caller.submit(caller.find("q"), [submission()])
     assert raised.value.found.settings_version == 2
+
+
+def test_the_owner_itself_says_what_its_settings_are_now() -> None:
+    news = QueueSettings(worker="a:b", max_retries=7)
+
+    def answer(message: Any) -> Any:
+        if message.settings_version == 2:
+            return accepted(message)
+        return SettingsOutdated(message.request_id, RefusalReason.STALE, "changed", settings=news, settings_version=2)
+
+    wire = Wire(reply(answer))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    built: list[int] = []
+
+    def build(owner: QueueFound) -> Submission:
+        built.append(owner.settings.max_retries)
+        return submission()
+
+    assert caller.submit_built("q", build).outcome is Outcome.ACCEPTED
+    assert built == [3, 7]
+    assert [type(message) for message in wire.sent] == [FindQueue, SubmitTasks, SubmitTasks]
 
 
 def test_tasks_that_may_be_stored_are_not_built_again() -> None:

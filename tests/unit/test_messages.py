@@ -38,6 +38,7 @@ REPLIES_TO_THE_EDGE = {
     messages.QueuesListed,
     messages.Refused,
     messages.RegistryReady,
+    messages.SettingsOutdated,
     messages.ShutDownDone,
     messages.TasksAccepted,
     messages.TasksChanged,
