@@ -1,13 +1,11 @@
 """Reads of a PostgreSQL store that go past the actors: from any thread, on a few connections."""
 
-import os
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Final
 
 import psycopg
-from sqlalchemy import Connection, Engine, QueuePool, create_engine
+from sqlalchemy import Engine, QueuePool, create_engine
 
 from callboard.actors.store import TaskFilter
 from callboard.actors.store.columns import storable, texts
@@ -27,14 +25,12 @@ _VERSION: Final = "SELECT hashtextextended(pg_current_snapshot()::text, 0)"
 
 
 class PostgresReader(SqlReader):
-    """Reads tasks and queues. A process that was forked from its opener gets connections of its own."""
+    """Reads tasks and queues from a server."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._place = shown_url(url)
-        self._inherited: list[object] = []
-        self._watch: BoundedConnection | None = None
-        self._open()
+        super().__init__()
 
     def get(self, task_id: str) -> Task | None:
         """Return one task."""
@@ -47,7 +43,7 @@ class PostgresReader(SqlReader):
     def version(self) -> int:
         """Return a number that is another one when a transaction has become visible, from a connection of its own."""
         self._mind_fork()
-        with store_errors(self._place), self._version_lock:
+        with self._errors(), self._version_lock:
             try:
                 return self._look(self._watch or connect(self._url, "watch"))
             except psycopg.Error:
@@ -58,25 +54,14 @@ class PostgresReader(SqlReader):
                 self._watch = None
             return self._look(connect(self._url, "watch"))
 
-    def close(self) -> None:
-        """Close the connections that no thread uses; the others when they are given back."""
-        self._mind_fork()
-        with self._version_lock:
-            if self._watch is not None:
-                self._watch.close()
-                self._watch = None
-        self._engine.dispose()
-
     def _look(self, watch: BoundedConnection) -> int:
         self._watch = watch
         row = watch.execute(_VERSION).fetchone()
         assert row is not None
         return int(row[0])
 
-    def _open(self) -> None:
-        self._process = os.getpid()
-        self._version_lock = threading.Lock()
-        self._engine: Engine = create_engine(
+    def _make_engine(self) -> Engine:
+        return create_engine(
             "postgresql+psycopg://",
             creator=lambda: connect(self._url, "reads"),
             isolation_level="AUTOCOMMIT",
@@ -88,18 +73,8 @@ class PostgresReader(SqlReader):
             pool_pre_ping=True,  # connections from before the server was started again are replaced, not reported
         )
 
-    def _mind_fork(self) -> None:
-        if self._process != os.getpid():
-            # Not closed: that would tell the server that the parent has gone.
-            self._inherited += [self._engine, self._watch]
-            self._watch = None
-            self._open()
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        self._mind_fork()
-        with store_errors(self._place), self._engine.connect() as connection:
-            yield connection
+    def _errors(self) -> AbstractContextManager[None]:
+        return store_errors(self._place)
 
     @staticmethod
     def _given(given: Iterable[str]) -> str:

@@ -1,35 +1,32 @@
 """One transaction of a queue's owner in PostgreSQL: one statement for each kind of change, sent together."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg.errors import UniqueViolation
 
 from callboard.actors.errors import DuplicateTask, StaleChange
-from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, HandOut, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import postgres_statements as sql
 from callboard.actors.store.columns import numbers, storable, texts
-from callboard.actors.store.moving import placed, state_after_move
+from callboard.actors.store.moving import state_after_move
 from callboard.actors.store.postgres_connection import BoundedConnection
 from callboard.actors.store.schema import DUE_STATES
-from callboard.actors.store.tally import Tally
-from callboard.actors.task import TaskState
+from callboard.actors.store.sql_transaction import SqlTransaction
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
-class PostgresTransaction:
+class PostgresTransaction(SqlTransaction):
     """One open transaction; `PostgresQueueStore.transaction` begins and ends it."""
 
+    statements: ClassVar[Any] = sql
+
     def __init__(self, connection: BoundedConnection, queue: str, now: int) -> None:
+        super().__init__(queue, now)
         self._connection = connection
-        self._queue = queue
-        self._now = now
-        self._tally = Tally()
-        self._spoiled = False
 
     def apply(self, change: Change) -> None:
         """Write the change in the order of its fields, one statement for each, and wait once for all of them.
@@ -72,36 +69,12 @@ class PostgresTransaction:
         if change.keys:
             self._put_keys(change.keys)
 
-    def existing(self, ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that the store has, in any queue."""
-        return {row[0] for row in self._run(sql.EXISTING, ids=texts(storable(ids)))}
-
     def key_uses(self, keys: Sequence[str]) -> list[KeyUse]:
         """Return the uses of these keys, in any queue, that are younger than 24 h; nobody else uses them until the end."""
         with self._connection.pipeline():
             self._connection.execute(sql.LOCK_KEYS, (texts(keys),))
             rows = self._run(sql.KEY_USES, ids=texts(keys), after=self._now - KEY_MICROSECONDS)
         return [KeyUse(key, fingerprint, tuple(json.loads(ids)), queue) for key, fingerprint, ids, queue in rows]
-
-    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the stored flag itself
-        """Store whether the queue is paused."""
-        self._run(sql.SET_PAUSED, of_queue=self._queue, is_paused=int(paused))
-
-    def set_settings(self, settings: str) -> int:
-        """Store new settings and return their version."""
-        rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
-        return int(rows[0][0])
-
-    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
-        waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
-        if not waited:
-            return []
-        due = placed(waited, first_rank, order)
-        lanes, ranks = numbers(task.lane for task in due), numbers(task.rank for task in due)
-        self._run(sql.MAKE_AVAILABLE, all_id=texts(task.id for task in due), all_lane=lanes, all_rank=ranks)
-        self._tally.became_due(waited, due)
-        return due
 
     def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
         """Move a waiting task to another queue; False: there is none of that name."""
@@ -118,24 +91,6 @@ class PostgresTransaction:
             raise StaleChange(self._queue, 1)
         self._tally.moved_away(task)
         return True
-
-    def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
-        """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""
-        gone = self._run(
-            sql.PURGE,
-            of_queue=self._queue,
-            ended_state=str(state),
-            before=finished_before,
-            most=limit,
-        ).rowcount
-        self._tally.purged(state, gone)
-        return gone
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete those of these tasks of the queue that have ended; return how many."""
-        gone = self._run(sql.DELETE_ENDED, of_queue=self._queue, ids=texts(ids)).fetchall()
-        self._tally.deleted([row[0] for row in gone])
-        return len(gone)
 
     def commit(self) -> None:
         """Write what the transaction changed in the queue's counts, and end it."""
@@ -171,6 +126,14 @@ class PostgresTransaction:
             all_fingerprint=texts(use.fingerprint for use in newest),
             all_ids=texts(json.dumps(use.ids) for use in newest),
         )
+
+    @staticmethod
+    def _given(ids: Iterable[str]) -> str:
+        return texts(storable(ids))
+
+    def _make_available(self, due: Sequence[ReadyTask]) -> None:
+        lanes, ranks = numbers(task.lane for task in due), numbers(task.rank for task in due)
+        self._run(sql.MAKE_AVAILABLE, all_id=texts(task.id for task in due), all_lane=lanes, all_rank=ranks)
 
     def _run(self, statement: sql.Prepared, **values: Any) -> Cursor:
         return self._connection.execute(statement.sql, statement.bind(**values))

@@ -1,12 +1,15 @@
 """Reads that go past the actors, the same for every database: in SQLAlchemy Core, from any thread."""
 
 import heapq
+import os
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal_column, select
+from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
 from callboard.actors.store import Page, QueueRow, TaskFilter
 from callboard.actors.store.agenda import read_agenda
@@ -31,11 +34,52 @@ _COUNTS = (
 
 
 class SqlReader(ABC):
-    """Reads tasks and queues; a subclass has the connections."""
+    """Reads tasks and queues; a subclass makes the connections.
+
+    A process that was forked from its opener gets connections of its own. `_watch`: one for looking whether anything
+    has changed, made when it is first needed and used under `_version_lock`.
+    """
+
+    def __init__(self) -> None:
+        self._inherited: list[object] = []
+        self._watch: Any = None
+        self._open()
 
     @abstractmethod
-    def _reading(self) -> AbstractContextManager[Connection]:
-        """Give a connection to read from, and turn what the database raises into `StoreUnavailable`."""
+    def _make_engine(self) -> Engine:
+        """Make the pool of connections to read from."""
+
+    @abstractmethod
+    def _errors(self) -> AbstractContextManager[None]:
+        """Turn what the database raises into `StoreUnavailable`."""
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._version_lock = threading.Lock()
+        self._engine = self._make_engine()
+
+    def _mind_fork(self) -> None:
+        if self._process != os.getpid():
+            # Not closed, not even by the garbage collector: that would undo the parent's locks in a file, and tell a server
+            # that the parent has gone.
+            self._inherited += [self._engine, self._watch]
+            self._watch = None
+            self._open()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._mind_fork()
+        with self._errors(), self._engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections that no thread uses; the others when they are given back."""
+        self._mind_fork()
+        with self._version_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+        self._engine.dispose()
 
     @staticmethod
     @abstractmethod

@@ -2,29 +2,26 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from callboard.actors.errors import DuplicateTask, StaleChange
-from callboard.actors.ordering import STRICT, Order
 from callboard.actors.store import KEY_MICROSECONDS, Change, Completion, KeyUse, ReadyTask, TaskUpdate
 from callboard.actors.store import statements as sql
-from callboard.actors.store.moving import placed, state_after_move
+from callboard.actors.store.moving import state_after_move
 from callboard.actors.store.schema import DUE_STATES
-from callboard.actors.store.tally import Tally
-from callboard.actors.task import TaskState
+from callboard.actors.store.sql_transaction import SqlTransaction
 
 
-class SqliteTransaction:
+class SqliteTransaction(SqlTransaction):
     """One open transaction; `SqliteQueueStore.transaction` begins and ends it."""
 
+    statements: ClassVar[Any] = sql
+
     def __init__(self, connection: sqlite3.Connection, queue: str, now: int) -> None:
+        super().__init__(queue, now)
         self._connection = connection
-        self._queue = queue
-        self._now = now
-        self._tally = Tally()
-        self._spoiled = False
 
     def apply(self, change: Change) -> None:
         """Write the change in the order of its fields, one `executemany` for each.
@@ -55,33 +52,10 @@ class SqliteTransaction:
         if change.keys:
             self._put_keys(change.keys)
 
-    def existing(self, ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that the store has, in any queue."""
-        return {row[0] for row in self._run(sql.EXISTING, ids=json.dumps(list(ids)))}
-
     def key_uses(self, keys: Sequence[str]) -> list[KeyUse]:
         """Return the uses of these keys, in any queue, that are younger than 24 h."""
         rows = self._run(sql.KEY_USES, ids=json.dumps(list(keys)), after=self._now - KEY_MICROSECONDS)
         return [KeyUse(key, fingerprint, tuple(json.loads(ids)), queue) for key, fingerprint, ids, queue in rows]
-
-    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the stored flag itself
-        """Store whether the queue is paused."""
-        self._run(sql.SET_PAUSED, of_queue=self._queue, is_paused=int(paused))
-
-    def set_settings(self, settings: str) -> int:
-        """Store new settings and return their version."""
-        rows = self._run(sql.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()
-        return int(rows[0][0])
-
-    def due(self, now: int, limit: int, first_rank: int, order: Order = STRICT) -> list[ReadyTask]:
-        """Make due tasks available, earliest first, as if they came from `first_rank` on; return them in order."""
-        waited = list(map(ReadyTask._make, self._run(sql.DUE, of_queue=self._queue, now=now, most=limit)))
-        if not waited:
-            return []
-        due = placed(waited, first_rank, order)
-        self._connection.executemany(sql.MAKE_AVAILABLE.sql, sql.MAKE_AVAILABLE.rows(due, ReadyTask._fields))
-        self._tally.became_due(waited, due)
-        return due
 
     def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
         """Move a waiting task to another queue; False: there is none of that name."""
@@ -95,24 +69,6 @@ class SqliteTransaction:
             raise StaleChange(self._queue, 1)
         self._tally.moved_away(task)
         return True
-
-    def purge(self, state: TaskState, finished_before: int, limit: int) -> int:
-        """Delete at most `limit` tasks that ended like this before then, oldest first; return how many."""
-        gone = self._run(
-            sql.PURGE,
-            of_queue=self._queue,
-            ended_state=str(state),
-            before=finished_before,
-            most=limit,
-        ).rowcount
-        self._tally.purged(state, gone)
-        return gone
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete those of these tasks of the queue that have ended; return how many."""
-        gone = self._run(sql.DELETE_ENDED, of_queue=self._queue, ids=json.dumps(list(ids))).fetchall()
-        self._tally.deleted([row[0] for row in gone])
-        return len(gone)
 
     def store_counts(self) -> None:
         """Write what the transaction changed in the queue's counts: its last statement."""
@@ -143,6 +99,13 @@ class SqliteTransaction:
         changed = self._connection.executemany(statement.sql, statement.rows(changes, fields)).rowcount
         if changed != len(changes):
             raise StaleChange(self._queue, len(changes) - changed)
+
+    @staticmethod
+    def _given(ids: Iterable[str]) -> str:
+        return json.dumps(list(ids))
+
+    def _make_available(self, due: Sequence[ReadyTask]) -> None:
+        self._connection.executemany(sql.MAKE_AVAILABLE.sql, sql.MAKE_AVAILABLE.rows(due, ReadyTask._fields))
 
     def _run(self, statement: sql.Prepared, **values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement.sql, statement.bind(**values))
