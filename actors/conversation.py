@@ -6,7 +6,7 @@ server.
 """
 
 import random
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -130,3 +130,21 @@ class Asker:
         if came.loss is Loss.NOT_SENT:
             return ServerNotRunning(f"no server answers at {self.url}: {came.detail}")
         return RequestTimedOut(f"{self.url} did not answer ({came.detail}); what was asked for may have been done")
+
+
+def list_bodies(field: str, items: Sequence[bytes], most: int, most_bytes: int) -> Iterator[bytes]:
+    """Yield bodies `{field: [items]}`, as few as possible; an item that is too large goes alone, to be refused."""
+    batch: list[bytes] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == most or size + len(item) > most_bytes):
+            yield _list_body(field, batch)
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item) + 1
+    if batch:
+        yield _list_body(field, batch)
+
+
+def _list_body(field: str, items: Sequence[bytes]) -> bytes:
+    return b'{"%s":[%s]}' % (field.encode(), b",".join(items))

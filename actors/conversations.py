@@ -3,12 +3,12 @@
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from callboard.actors.answers import read_task
-from callboard.actors.conversation import Ask, Asker, Conversation
+from callboard.actors.conversation import Ask, Asker, Conversation, list_bodies
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut
 from callboard.actors.pull_conversations import PullConversations, plain
 from callboard.actors.request import TaskChanges, TaskRequest, changes_body
@@ -54,7 +54,7 @@ class Conversations:
         Raises `PartlyAccepted` when a later request fails after earlier ones were accepted.
         """
         key = key or new_key()
-        bodies = _batches([_plain(TaskRequest.of(one).to_body()) for one in wanted])
+        bodies = list_bodies("tasks", [_plain(TaskRequest.of(one).to_body()) for one in wanted], BATCH_TASKS, BATCH_BYTES)
         accepted: list[Task] = []
         for number, body in enumerate(bodies):
             question = Ask("POST", "/api/tasks/batch", body=body, key=f"{key}-{number}")
@@ -124,21 +124,3 @@ def _path(task_id: str, action: str = "") -> str:
 
 def _plain(body: dict[str, Any]) -> bytes:
     return plain(body, "context")
-
-
-def _batches(tasks: list[bytes]) -> Iterator[bytes]:
-    """Yield the bodies of as few batch requests as possible; a task that is too large alone goes alone, to be refused."""
-    batch: list[bytes] = []
-    size = 0
-    for task in tasks:
-        if batch and (len(batch) == BATCH_TASKS or size + len(task) > BATCH_BYTES):
-            yield _batch(batch)
-            batch, size = [], 0
-        batch.append(task)
-        size += len(task) + 1
-    if batch:
-        yield _batch(batch)
-
-
-def _batch(tasks: list[bytes]) -> bytes:
-    return b'{"tasks":[' + b",".join(tasks) + b"]}"

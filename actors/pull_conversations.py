@@ -1,14 +1,14 @@
 """Say what the HTTP clients ask for as consumers, and what they make of the answers; `conversation.py` does the asking."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 from callboard.actors.answers import read_task
 from callboard.actors.claimed import Claimed, ClaimedTask, check_max, lease_ms
-from callboard.actors.conversation import Ask, Asker, Conversation
+from callboard.actors.conversation import Ask, Asker, Conversation, list_bodies
 from callboard.actors.errors import InvalidOption, StaleClaim
 from callboard.actors.request import Duration, milliseconds
 from callboard.actors.task import Task
@@ -57,7 +57,7 @@ class PullConversations:
         """Complete tasks in as few requests as the server takes."""
         acks = [plain({"claim": task.claim, "result": result}, "result") for task, result in ends]
         outcomes: list[str] = []
-        for body in _batches(acks):
+        for body in list_bodies("acks", acks, ACKS, ACKS_BYTES):
             answer = yield from self.asker.ask(Ask("POST", "/api/tasks/ack", body=body))
             outcomes += [shown["outcome"] for shown in answer["data"]]
         return outcomes
@@ -77,20 +77,3 @@ def plain(body: dict[str, Any], field: str) -> bytes:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(f"can't be written as JSON: {error}", field=field) from None
-
-
-def _batches(acks: Sequence[bytes]) -> Iterator[bytes]:
-    batch: list[bytes] = []
-    size = 0
-    for ack in acks:
-        if batch and (len(batch) == ACKS or size + len(ack) > ACKS_BYTES):
-            yield _batch(batch)
-            batch, size = [], 0
-        batch.append(ack)
-        size += len(ack) + 1
-    if batch:
-        yield _batch(batch)
-
-
-def _batch(acks: Sequence[bytes]) -> bytes:
-    return b'{"acks":[' + b",".join(acks) + b"]}"

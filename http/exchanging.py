@@ -4,7 +4,6 @@ The same lanes as for submissions (`gateway.py`), for what is asked and said by 
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Final, NamedTuple
 from callboard.actors.caller import QueueCaller
 from callboard.actors.messages import ExchangeTasks, Given, QueueFound, Settled, Settlement, TasksExchanged, Want, surely
 from callboard.http.caller_pool import CallerPool
+from callboard.http.lanes import carry
 from callboard.http.problems import Overloaded
 
 MESSAGE_ITEMS: Final = 1_000
@@ -75,30 +75,13 @@ class ExchangeLanes:
     def _next_message(self, queue: str, lane: _Lane) -> None:
         batch = _take(lane)
         if batch:
-            self._pool.post(lambda caller: self._carry(caller, queue, lane, batch))
+            self._pool.post(
+                lambda caller: carry(
+                    self._loop, batch, lambda: _ask(caller, queue, batch), lambda: self._next_message(queue, lane)
+                )
+            )
         else:
             del self._lanes[queue]
-
-    def _carry(self, caller: QueueCaller, queue: str, lane: _Lane, batch: Sequence[_Waiting]) -> None:
-        """In a pool thread: send one message, wait for its answer, and hand it to the loop in one call."""
-        answers: Sequence[Exchanged | Exception]
-        try:
-            answers = _ask(caller, queue, batch)
-        except Exception as error:  # noqa: BLE001 - every request must be answered, with this if with nothing else
-            answers = [error] * len(batch)
-        # The loop may have been closed meanwhile; then nobody waits for this any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._answer, queue, lane, batch, answers)
-
-    def _answer(self, queue: str, lane: _Lane, batch: Sequence[_Waiting], answers: Sequence[Exchanged | Exception]) -> None:
-        for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.answer.done():  # its client has gone away
-                continue
-            if isinstance(answer, Exception):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
-        self._next_message(queue, lane)
 
 
 def _take(lane: _Lane) -> list[_Waiting]:

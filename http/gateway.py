@@ -5,7 +5,6 @@ the next message. The lanes and all of their state belong to the event loop; poo
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from callboard.actors.caller import DEADLINE_SECONDS, Directory, QueueCaller
 from callboard.actors.messages import QueueFound, Settlement, Submission, Verdict, Want
 from callboard.http.caller_pool import CallerPool
 from callboard.http.exchanging import Exchanged, ExchangeLanes
+from callboard.http.lanes import carry
 from callboard.http.problems import Overloaded
 
 MESSAGE_TASKS: Final = 1_000
@@ -179,32 +179,16 @@ class ActorGateway:
     def _next_message(self, queue: str, lane: _Lane) -> None:
         if lane.waiting:
             batch = _take(lane)
-            self._submitting.post(lambda caller: self._carry(caller, queue, lane, batch))
+            found, submissions = batch[0].found, [waiting.submission for waiting in batch]
+            self._submitting.post(
+                lambda caller: carry(
+                    self._loop, batch, lambda: caller.submit(found, submissions), lambda: self._next_message(queue, lane)
+                )
+            )
         else:
             lane.busy = False
             # A lane that nobody uses is not kept: queues come and go.
             self._lanes.pop(queue, None)
-
-    def _carry(self, caller: QueueCaller, queue: str, lane: _Lane, batch: Sequence[_Waiting]) -> None:
-        """In a pool thread: send one message, wait for its answer, and hand it to the loop in one call."""
-        verdicts: Sequence[Verdict | Exception]
-        try:
-            verdicts = caller.submit(batch[0].found, [waiting.submission for waiting in batch])
-        except Exception as error:  # noqa: BLE001 - every request must be answered, with this if with nothing else
-            verdicts = [error] * len(batch)
-        # The loop may have been closed meanwhile; then nobody waits for this any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._answer, queue, lane, batch, verdicts)
-
-    def _answer(self, queue: str, lane: _Lane, batch: Sequence[_Waiting], verdicts: Sequence[Verdict | Exception]) -> None:
-        for waiting, verdict in zip(batch, verdicts, strict=True):
-            if waiting.answer.done():  # its client has gone away
-                continue
-            if isinstance(verdict, Exception):
-                waiting.answer.set_exception(verdict)
-            else:
-                waiting.answer.set_result(verdict)
-        self._next_message(queue, lane)
 
 
 def _take(lane: _Lane) -> list[_Waiting]:
