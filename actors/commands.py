@@ -10,10 +10,10 @@ from typing import Any
 from thespian.actors import ActorAddress
 
 from callboard.actors.crew import Doom, Moment, Slot
+from callboard.actors.facts import Facts
 from callboard.actors.foreman import Send
 from callboard.actors.lifecycle import cancel, retry_by_hand
 from callboard.actors.messages import DeadPurged, TasksChanged
-from callboard.actors.outcomes import Facts
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.task import CLAIMED, TaskState
 

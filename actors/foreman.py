@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from thespian.actors import ActorAddress
 
-from callboard.actors.crew import Care, Crew, Doom, Moment, Slot, SlotState, care_for
+from callboard.actors.care import Care, care_for
+from callboard.actors.crew import Crew, Doom, Moment, Slot, SlotState
 from callboard.actors.outcomes import Outcomes
 from callboard.actors.rates import Rates
 from callboard.actors.run_times import RunTimes

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from callboard.actors.crew import Moment
+from callboard.actors.facts import Facts
 from callboard.actors.foreman import Foreman
 from callboard.actors.leases import Lease, Leases, is_lease, new_lease, read_lease
 from callboard.actors.lifecycle import Failed, Transition, begin, fail
 from callboard.actors.messages import DeadTask, Given, Settled, Settlement, Want, Word
-from callboard.actors.outcomes import Facts
 from callboard.actors.store import Completion, HandOut, ReadyTask
 from callboard.actors.task import ErrorKind, TaskState
 from callboard.actors.window import Window

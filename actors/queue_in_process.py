@@ -16,7 +16,8 @@ from callboard.actors.crew import Moment, Slot, SlotState
 from callboard.actors.errors import CallboardError, TaskNotFound
 from callboard.actors.foreman import Send
 from callboard.actors.hand_out import JournalReader, Mark, Record, Tokens, read_records, record
-from callboard.actors.handlers import Handler, TaskContext, handler_of
+from callboard.actors.handler_loading import Handler, handler_of
+from callboard.actors.handlers import TaskContext
 from callboard.actors.local_submission import build_task
 from callboard.actors.messages import Outcome, QueueFound, Run, RunTask, Submission
 from callboard.actors.queue_owner import QueueOwner

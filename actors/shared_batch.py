@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from callboard.actors.crew import NOTHING_BEGUN_SECONDS, UNRESPONSIVE_SECONDS, Batch, Crew, Doom, Flight, Slot, SlotState
+from callboard.actors.care import NOTHING_BEGUN_SECONDS, UNRESPONSIVE_SECONDS
+from callboard.actors.crew import Batch, Crew, Doom, Flight, Slot, SlotState
 from callboard.actors.messages import StopTask
 from callboard.actors.shared_tokens import index_of, key_of, number_of
 from callboard.actors.store import HandOut, ReadyTask

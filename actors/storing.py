@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from callboard.actors import transition_log
 from callboard.actors.crew import Moment
+from callboard.actors.facts import Facts
 from callboard.actors.messages import DeadTask
 from callboard.actors.ordering import Order
-from callboard.actors.outcomes import Facts
 from callboard.actors.places import Places
 from callboard.actors.pulling import Pulling
 from callboard.actors.store import Change, Ownership, QueueStore, ReadyTask, TaskUpdate

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callboard.actors.handlers import handler_of
+from callboard.actors.handler_loading import handler_of
 from callboard.actors.messages import RunTask
 from callboard.actors.queue_in_process import Queue, context_of, keeping_logs
 from callboard.actors.runners.call import CallRunner

@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from callboard.actors.handlers import Discard, Error, Handler, Launched, Ok, TaskContext, TaskFailed, is_async
+from callboard.actors.handler_loading import Handler, is_async
+from callboard.actors.handlers import Discard, Error, Launched, Ok, TaskContext, TaskFailed
 from callboard.actors.processes import exit_name
 from callboard.actors.runners.launched import pid_of, wait_for
 from callboard.actors.runners.threads import in_thread

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from callboard.actors.handlers import TaskContext, load_handler
+from callboard.actors.handler_loading import load_handler
+from callboard.actors.handlers import TaskContext
 from callboard.actors.runners.call import AttemptOutcome, CallRunner
 from callboard.actors.runners.command import CommandRunner
 from callboard.conf.learning import learned_of

@@ -17,7 +17,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from callboard.actors import history, samples
-from callboard.actors.handlers import Ok, TaskContext, load_handler
+from callboard.actors.handler_loading import load_handler
+from callboard.actors.handlers import Ok, TaskContext
 from callboard.actors.payloads import InvalidContext
 from callboard.actors.private_files import private_file
 from callboard.actors.runners.call import CallRunner

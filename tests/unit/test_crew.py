@@ -4,17 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.actors.crew import (
-    NOTHING_BEGUN_SECONDS,
-    TAKE_BACK_SECONDS,
-    UNRESPONSIVE_SECONDS,
-    Batch,
-    Care,
-    Crew,
-    Slot,
-    SlotState,
-    care_for,
-)
+from callboard.actors.care import NOTHING_BEGUN_SECONDS, TAKE_BACK_SECONDS, UNRESPONSIVE_SECONDS, Care, care_for
+from callboard.actors.crew import Batch, Crew, Slot, SlotState
 from callboard.actors.hand_out import JournalReader, Tokens
 from tests.support.made_tasks import ready_task
 

@@ -12,7 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from callboard.actors.cli.commands import make_command
-from callboard.actors.handlers import Discard, TaskContext, handler_of, load_handler
+from callboard.actors.handler_loading import handler_of, load_handler
+from callboard.actors.handlers import Discard, TaskContext
 from callboard.conf.settings import Settings
 from callboard.http.answers import TaskAnswer
 from callboard.http.endpoints import ENDPOINTS

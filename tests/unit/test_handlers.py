@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from callboard.actors import Worker, task
-from callboard.actors.handlers import HandlerNotFound, TaskContext, load_handler
+from callboard.actors.handler_loading import HandlerNotFound, load_handler
+from callboard.actors.handlers import TaskContext
 
 CTX = TaskContext("id", "mail", "work", {"a": 1}, 2, 3, 0.0, Path(), "memory:")
 

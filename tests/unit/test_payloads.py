@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from callboard.actors.handlers import TaskContext, load_handler
+from callboard.actors.handler_loading import load_handler
+from callboard.actors.handlers import TaskContext
 from callboard.actors.payloads import InvalidContext, declared_model
 from callboard.actors.sample_contexts import KNOWN
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.actors.crew import NOTHING_BEGUN_SECONDS, UNRESPONSIVE_SECONDS, Crew, Doom, Slot, SlotState
+from callboard.actors.care import NOTHING_BEGUN_SECONDS, UNRESPONSIVE_SECONDS
+from callboard.actors.crew import Crew, Doom, Slot, SlotState
 from callboard.actors.hand_out import JournalReader
 from callboard.actors.messages import StopTask
 from callboard.actors.shared_batch import JOURNAL_BYTES, STOP_SECONDS, SharedBatch, join, leave, needs_of, rung, stop_task

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.actors.handlers import HandlerNotFound, load_handler
+from callboard.actors.handler_loading import HandlerNotFound, load_handler
 from callboard.actors.runners.call import MAX_MESSAGE_CHARACTERS
 from callboard.actors.start_failure import describe_start_failure
 

@@ -6,7 +6,7 @@ import pytest
 
 from callboard.actors import Worker, task
 from callboard.actors.errors import InvalidOption
-from callboard.actors.handlers import handler_of
+from callboard.actors.handler_loading import handler_of
 from callboard.actors.submitting import new_task, resolve_type
 from callboard.conf.learning import learned_of
 from callboard.conf.queue_settings import QueueSettings
