@@ -174,6 +174,6 @@ def _by_token(written: Iterable[bytes], number: bytes) -> dict[int, list[str]]:
         batch, _, rest = line.partition(b" ")
         token, _, text = rest.partition(b" ")
         if batch == number:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError):  # torn by the death that it is read after
                 found[int(token)].add(json.loads(text))
     return {token: lines.as_list() for token, lines in found.items()}

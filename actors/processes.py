@@ -140,7 +140,7 @@ def _kill_by_id(ident: Ident, number: int) -> bool:
 def descendants(ident: Ident) -> set[Ident]:
     """Return all children of this process, and theirs."""
     found = set[Ident]()
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error):  # it has ended: then it has none
         for child in psutil.Process(ident.pid).children(recursive=True):
             if (found_child := identify(child.pid)) is not None:
                 found.add(found_child)
@@ -182,7 +182,7 @@ def reap_orphans(known: AbstractSet[int] | None = None, among: AbstractSet[int] 
     reaped = set[int]()
     for pid in child_pids() if among is None else among:
         if known is None or pid not in known:
-            with contextlib.suppress(ChildProcessError):
+            with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
                 if os.waitpid(pid, os.WNOHANG)[0] == pid:
                     reaped.add(pid)
     return reaped
@@ -193,7 +193,7 @@ def reap_all_but(kept: int) -> None:
 
     Asks the kernel, where `reap_orphans` looks through all processes of the machine.
     """
-    with contextlib.suppress(ChildProcessError):
+    with contextlib.suppress(ChildProcessError):  # there are no children (any more)
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != kept:
             os.waitpid(ended.si_pid, os.WNOHANG)
 
@@ -208,7 +208,7 @@ def end_orphans(known: AbstractSet[int], within: float = 5.0) -> set[int]:
     while (orphans := child_pids() - known) and time.monotonic() < deadline:
         for pid in orphans:
             # Safe by id: our own children keep theirs until we reap them.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it has just ended
                 os.kill(pid, signal.SIGKILL)
         reap_orphans(among=orphans)
         time.sleep(0.002)

@@ -149,7 +149,7 @@ class Subscription(_Following):
             self._open()
         while True:
             yield from self.take_first()
-            with contextlib.suppress(httpx2.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):  # the server has gone: it is connected to again below
                 for piece in self._pieces:
                     yield from self.read(piece)
             self.check()
@@ -215,7 +215,7 @@ class AsyncSubscription(_Following):
             for event in self.take_first():
                 yield event
             assert self._pieces is not None
-            with contextlib.suppress(httpx2.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):  # the server has gone: it is connected to again below
                 async for piece in self._pieces:
                     for event in self.read(piece):
                         yield event

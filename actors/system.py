@@ -114,7 +114,7 @@ def boot(key_path: Path, *, guardian: int | None = None, leave_behind: Sequence[
 
 def _end_failed(report: Report) -> None:
     """End an admin that has started but does not answer."""
-    with contextlib.suppress(BootFailed):
+    with contextlib.suppress(BootFailed):  # it has not even told its process id
         processes.end_tree(report.collect("admin", within=0.0).values())
 
 
@@ -159,7 +159,7 @@ def shut_down(booted: Booted, within: float = 3.0) -> None:
     tree = {booted.admin, *processes.descendants(booted.admin)}
     systemBase.MAX_SYSTEM_SHUTDOWN_DELAY = timedelta(seconds=within)  # it would wait 10 s for a busy actor
     base = booted.actor_system._systemBase  # noqa: SLF001  # to close it whatever shutdown did
-    with contextlib.suppress(ActorSystemException, OSError):
+    with contextlib.suppress(ActorSystemException, OSError):  # whatever is left is ended below
         booted.actor_system.shutdown()
     base.transport.close()
     deadline = time.monotonic() + EXIT_SECONDS

@@ -67,7 +67,7 @@ def _become_member_of_the_tree(parent: int, leave_behind: Sequence[int]) -> None
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     for descriptor in leave_behind:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # closed before
             os.close(descriptor)
 
 

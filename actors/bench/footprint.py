@@ -77,7 +77,7 @@ def _roles(server: ServerUnderTest) -> dict[int, str]:
     for queue in server.ask("GET", "/api/queues"):
         roles[queue["pid"]] = f"queue {queue['name']}"
         roles |= {worker["pid"]: f"worker of {queue['name']}" for worker in queue["workers"]}
-    # The Registry's only child that is no Queue, and that HTTP says nothing of.
+    # The Registry's only child that is no Queue, and that HTTP says nothing of. Without it, it has no name in the table.
     with contextlib.suppress(psutil.Error):
         others = psutil.Process(server.runtime().pids["registry"].pid).children()
         roles |= {child.pid: "events" for child in others if child.pid not in roles}

@@ -48,7 +48,7 @@ class Served(NamedTuple):
 def _free_port() -> int:
     while True:
         port = secrets.choice(PORTS)
-        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):  # taken: try another
             return port
 
 

@@ -179,7 +179,8 @@ def return_twice(pids: Path) -> None:
     """Fork: the child comes back from the handler as well."""
     if pid := os.fork():
         _note(pids, pid)
-        time.sleep(0.05)
+        # Until it has come back and ended, however long that takes; it is left to the worker to be reaped.
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def leave_alarm(_pids: Path) -> None:
