@@ -3,7 +3,6 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,23 +81,6 @@ aging = "300ms"
 MAIL = {"sendTo": ["a@test.com"], "sendFrom": "b@test.com", "subject": "Hi"}
 FAILING = {"taskType": "CPUProcess", "payload": {"ProcessType": "want to fail"}}
 ENQUEUED, FAILED = "Enqueued, awaiting processing", "Failed to process"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("async"), CONFIG) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
 
 
 def post(server: Server, *tasks: Any) -> httpx2.Response:

@@ -35,17 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
-
-
 def ended(client: Client, queue: str, context: dict[str, Any] | None = None, **options: Any) -> Task:
     """Submit a task and return it when it has ended."""
     return client.wait(client.enqueue(queue, context, **options).id, timeout=40)

@@ -13,17 +13,11 @@ import pytest
 from callboard.actors import Client, processes
 from callboard.actors.hand_out import Mark, record
 from callboard.actors.task import parse_time
-from tests.seeds.jqs import CONFIG, CURL, SEED_PORT, SLEEP, busy, played, run_curl
+from tests.seeds.jqs import CURL, SEED_PORT, SLEEP, busy, played, run_curl
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("jqs"), CONFIG) as server:
-        yield server
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,17 +25,6 @@ def sleepers(server: Server) -> list[str]:
     """Start what takes five seconds first: the seed's own task, and one that doesn't say how long."""
     answer = run_curl(CURL.replace(str(SEED_PORT), str(server.port)))
     return [answer["id"], server.post("/api/tasks", {"queue": "sleep"})["data"]["id"]]
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
 
 
 def refused(server: Server, body: dict[str, Any]) -> Any:

@@ -6,7 +6,7 @@ Lines 5, 7 and 11 are about slots and strict workers, in a file of their own.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,6 @@ worker = "{HERE}:refuse"
 [queues.kinds]
 types = {{ Upper = "{HERE}:Upper", Reverse = "{HERE}:Reverse" }}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("qui"), CONFIG) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
 
 
 def runs_of(ledger: Ledger, task: Task) -> list[Run]:

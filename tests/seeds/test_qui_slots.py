@@ -1,12 +1,8 @@
 """The second seed, Qui: what it says of workers and of how many tasks run at once, by line of the conformance list."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from callboard.actors import Client
 from tests.support.ledger import PATH, Ledger, Run
@@ -36,23 +32,6 @@ strict = true
 max_retries = 0
 timeout = "10m"
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("qui"), CONFIG) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
 
 
 def test_q05_a_worker_runs_one_task_after_another_and_there_are_as_many_as_run_at_once(

@@ -31,23 +31,6 @@ NUMBERS = count(100)
 """Each test's events are of a type that no other test uses."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("v7"), CONFIG) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
-
-
 @pytest.fixture
 def type_id() -> int:
     return next(NUMBERS)
