@@ -87,33 +87,14 @@ class EventSource:
         task_id, type_ = task.id, task.type
         if not flight.announced:
             flight.announced = True
-            self._undecided.append(
-                (
-                    _STARTED,
-                    started_at,
-                    task_id,
-                    type_,
-                    attempt,
-                    _waited(task, started_at),
-                    None,
-                )
-            )
+            waited = _waited(task, started_at)
+            self._undecided.append((_STARTED, started_at, task_id, type_, attempt, waited, None))
         self._undecided.append((_COMPLETED, at, task_id, type_, attempt, max(at - started_at, 0), None))
 
     def leased(self, task: ReadyTask, at: int) -> None:
         """Tell that a consumer has a task; that is stored."""
         if self.on:
-            self._keep(
-                (
-                    _STARTED,
-                    at,
-                    task.id,
-                    task.type,
-                    task.attempt,
-                    _waited(task, at),
-                    None,
-                )
-            )
+            self._keep((_STARTED, at, task.id, task.type, task.attempt, _waited(task, at), None))
 
     def settled(self, task: ReadyTask, started_at: int, at: int) -> None:
         """Tell that a consumer has done a task well; that is stored."""
@@ -166,8 +147,13 @@ class EventSource:
     def stored(self, now: int) -> None:
         """Let out what was held back: what it tells is stored."""
         undecided, self._undecided = self._undecided, []
-        for row in undecided:
-            self._keep(row if row[1] else (row[0], now, *row[2:]))
+        rows = [row if row[1] else (row[0], now, *row[2:]) for row in undecided]
+        if rows and len(self._waiting) + len(rows) <= self._max_waiting:
+            self._missed = None
+            self._waiting += rows
+            return
+        for row in rows:
+            self._keep(row)
 
     def take(self, limit: int) -> list[Row]:
         """Return the oldest events that may be told, and forget them."""

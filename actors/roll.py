@@ -16,6 +16,8 @@ from callboard.conf.templates import QueueTemplate, template_of
 
 _WAITS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before the next start, by how many have failed in a row."""
+_LONGEST_ONCE_UP = 1.0
+"""Seconds that one waits at most that had come up: it can start, and somebody waits for its tasks."""
 _HEALTHY_SECONDS = 5.0
 NO_TEMPLATES: Final[Mapping[str, QueueTemplate]] = MappingProxyType({})
 _HISTORY = frozenset({TaskState.COMPLETED, TaskState.CANCELLED})
@@ -110,12 +112,14 @@ class Entry:
 
     def went_down(self, now: float, uptime: float) -> None:
         """Note that its owner is gone; one that had been well for a while is restarted at once."""
-        if self.ready is not None and uptime > _HEALTHY_SECONDS:
+        had_come_up = self.ready is not None
+        if had_come_up and uptime > _HEALTHY_SECONDS:
             self.failures = 0
+        wait = _WAITS[min(self.failures, len(_WAITS) - 1)]
         self.child = self.ready = self.address = self.pinged = None
         self.standby = ""
         self.waking = self.errand = False
-        self.not_before = now + _WAITS[min(self.failures, len(_WAITS) - 1)]
+        self.not_before = now + (min(wait, _LONGEST_ONCE_UP) if had_come_up else wait)
         self.failures += 1
 
     def have_settings(self, settings: QueueSettings, version: int) -> None:

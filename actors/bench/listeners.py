@@ -1,4 +1,4 @@
-"""Subscribers to the server's events, each a process of its own that counts what it gets and does nothing else.
+"""Subscribers to the server's events, each a process of its own that reads and counts them and does nothing else.
 
 Run as a program, this is such a subscriber.
 """
@@ -23,6 +23,7 @@ SILENCE_SECONDS: Final = 20.0
 LINGER_SECONDS: Final = 4.0
 """The server goes on following for a moment when they have gone, which must not weigh on what is measured next."""
 _PIECE: Final = 1 << 18
+_GATHERED_BYTES: Final = 64_000_000
 
 
 class Listeners:
@@ -70,10 +71,10 @@ def main() -> None:
 
 
 def _count(connection: socket.socket) -> dict[str, int]:
-    marks = {kind: f"event: {kind}\n".encode() for kind in (*EXPECTED, *MISSING)}
-    counts = dict.fromkeys(marks, 0)
+    """Read all events, and count them when no more are waited for or much has gathered: counting is not following."""
+    counts = dict.fromkeys((*EXPECTED, *MISSING), 0)
     wanted: int | None = None
-    rest = b""
+    text = bytearray()
     while wanted is None or sum(counts.values()) < wanted:
         sources = [connection, sys.stdin] if wanted is None else [connection]
         ready, _, _ = select.select(sources, [], [], None if wanted is None else SILENCE_SECONDS)
@@ -81,14 +82,22 @@ def _count(connection: socket.socket) -> dict[str, int]:
             wanted = int(sys.stdin.readline() or "0")
         if connection in ready:
             piece = connection.recv(_PIECE)
-            whole, newline, rest = (rest + piece).rpartition(b"\n")
-            lines = whole + newline
-            counts = {kind: count + lines.count(marks[kind]) for kind, count in counts.items()}
+            text += piece
             if not piece:
                 break
         elif not ready:
             break
+        if wanted is not None or len(text) > _GATHERED_BYTES:
+            _count_lines(text, counts)
     return counts
+
+
+def _count_lines(text: bytearray, counts: dict[str, int]) -> None:
+    """Count the whole lines that name an event, and leave what follows the last of them."""
+    end = text.rfind(b"\n") + 1
+    for kind in counts:
+        counts[kind] += text.count(f"event: {kind}\n".encode(), 0, end)
+    del text[:end]
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ import pytest
 from callboard.actors import Client, processes
 from callboard.actors.hand_out import Mark, record
 from callboard.actors.task import parse_time
+from tests.seeds import jqs
 from tests.seeds.jqs import CURL, SEED_PORT, SLEEP, busy, played, run_curl
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
 
+CONFIG = jqs.CONFIG
 
 @pytest.fixture(scope="module", autouse=True)
 def sleepers(server: Server) -> list[str]:

@@ -68,6 +68,16 @@ def test_a_queue_that_can_not_start_is_tried_ever_more_rarely() -> None:
     assert waits == [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0]
 
 
+def test_a_queue_that_dies_again_and_again_though_it_can_start_is_never_away_for_long() -> None:
+    entry = Entry("mail")
+    waits = []
+    for _ in range(10):
+        entry.came_up(ready(), "address")
+        entry.went_down(NOW, uptime=0.1)
+        waits.append(round(entry.not_before - NOW, 3))
+    assert waits == [0.0, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("was_ready", "uptime", "wait"),
     [
