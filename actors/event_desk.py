@@ -17,8 +17,8 @@ from callboard.actors.messages import EventsFollow, EventsHappened, EventsNoted,
 
 RING_EVENTS: Final = 200_000
 RING_BYTES: Final = 16_000_000
-ANSWER_BYTES: Final = 200_000
-"""Some 30,000 events; a message of a megabyte keeps both sides busy for 50 ms."""
+ANSWER_BYTES: Final = 500_000
+"""Some 13,000 events; such a message keeps both sides busy for a millisecond."""
 MEET_SECONDS: Final = 2.0
 """So long a new subscription waits for a Queue that does not say that it sends its events."""
 MAX_WAIT_SECONDS: Final = 30.0
