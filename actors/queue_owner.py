@@ -108,10 +108,11 @@ class QueueOwner(Storing):
         self.trouble, self._store_failures = "", 0
         self._log(change, self.places.promoted)
         self._stored(self.outcomes.facts, now)
+        # After what became of an attempt, before the start of the next one: it may have been due and fetched in one turn.
+        self.outcomes.events.due(self.places.promoted, now.wall)
         if exchange is not None:
             self.exchanged(exchange, now)
             self._stored(exchange.facts, now)
-        self.outcomes.events.due(self.places.promoted, now.wall)
         if arrivals is not None:
             self.outcomes.events.enqueued(arrivals.placed.values(), now.wall)
             self.rates.add("submitted", len(arrivals.placed), now.mono)

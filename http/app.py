@@ -24,7 +24,8 @@ from callboard.http.bell import Bell
 from callboard.http.dispatch import Application, Handler, PathEndpoint
 from callboard.http.edge import Edge
 from callboard.http.endpoints import ENDPOINTS, Endpoint
-from callboard.http.event_tap import LEASE_SECONDS, EventTap
+from callboard.http.event_feed import LEASE_SECONDS
+from callboard.http.event_tap import EventTap
 from callboard.http.gateway import ActorGateway, Gateway
 from callboard.http.openapi import document
 from callboard.http.problems import NeverATraceback

@@ -1,23 +1,23 @@
 """One subscription to the actor system's events for all who follow them over HTTP.
 
-A thread asks the Events actor and writes what comes as text, once for all. The newest is kept in a ring. Each client has
-no more than a place in it: one that is slow is only further back, and one whose place has been forgotten is dropped.
+What its feed brings as text is kept in a ring, the newest of it. Each client has no more than a place in it: one that is
+slow is only further back, and one whose place has been forgotten is dropped.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Event as Flag
-from threading import Thread
 from typing import Final
 
-from callboard.actors.errors import CallboardError, RequestTimedOut
+from callboard.actors.errors import RequestTimedOut
 from callboard.actors.event import EventKind, event_id, gap_row, pack, read_event_id, written
 from callboard.actors.event_reader import EventReader
 from callboard.actors.event_ring import EventRing
 from callboard.actors.messages import EventBatch, EventsFollow
+from callboard.http.event_feed import EventFeed
 from callboard.http.problems import Overloaded
 
 RING_EVENTS: Final = 100_000
@@ -27,13 +27,8 @@ RECENT: Final = 20_000
 MAX_CLIENTS: Final = 200
 CHUNK_BYTES: Final = 256 * 1024
 """About so much is written at once; what a client has not taken of it is all that is held for it."""
-WAIT_SECONDS: Final = 2.0
-LEASE_SECONDS: Final = 5.0
-PACE_SECONDS: Final = 0.05
-"""A question and its answer cost a millisecond: what happens within this time comes together."""
 LINGER_SECONDS: Final = 3.0
-"""A client that comes back soon finds the thread still there."""
-PAUSE_SECONDS: Final = 0.2
+"""A client that comes back soon finds the feed still there."""
 BEGIN_SECONDS: Final = 10.0
 ALIVE_SECONDS: Final = 15.0
 _AWAY: Final = -1
@@ -51,9 +46,9 @@ class _Place:
 
 
 class EventTap:
-    """Belongs to the event loop, but for its thread, which runs while there are clients.
+    """Belongs to the event loop. Its feed, a thread, runs while there are clients.
 
-    make_reader: makes what the thread asks with, None if there is nothing to be asked: then every stream is empty. It
+    make_reader: makes what the feed asks with, None if there is nothing to be asked: then every stream is empty. It
     gets the position to begin with, and a flag that has it give up.
     """
 
@@ -69,14 +64,13 @@ class EventTap:
         self._max_clients = max_clients
         self._epoch = ""
         self._begun = False
-        """Whether the ring has been brought up to date since the thread was started."""
+        """Whether the ring has been brought up to date since the feed was started."""
         self._life = 0
         self._changed = asyncio.Event()
         self._clients = 0
         self._last_left = 0.0
-        self._thread: Thread | None = None
+        self._feed: EventFeed | None = None
         self._ended = make_reader is None
-        self._stop = Flag()
 
     async def follow(self, queues: tuple[str, ...], last_id: str | None) -> AsyncIterator[bytes]:
         """Return the stream of these queues' events (of all: ()), from now on or after this id.
@@ -89,7 +83,7 @@ class EventTap:
         try:
             await self._begin()
         finally:
-            # Who goes away before the stream begins must not be counted for ever; the thread lingers for those who don't.
+            # Who goes away before the stream begins must not be counted for ever; the feed lingers for those who don't.
             self._left()
         place = _Place(_AWAY, *read_event_id(last_id)) if last_id else _Place(self._life, self._epoch, self._ring.last)
         return self._stream(place, queues)
@@ -97,18 +91,21 @@ class EventTap:
     def end(self) -> None:
         """End all streams: the server stops."""
         self._ended = True
-        self._stop.set()
+        if self._feed is not None:
+            self._feed.stop()
         self._tell()
 
     async def close(self) -> None:
-        """End all streams, and the thread."""
+        """End all streams, and the feed."""
         self.end()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        if self._feed is not None:
+            await asyncio.to_thread(self._feed.join)
 
     async def _stream(self, place: _Place, queues: tuple[str, ...]) -> AsyncIterator[bytes]:
         self._clients += 1
         try:
+            if self._feed is None and not self._ended:
+                self._start()  # it has ended since `follow`, where this client was not counted any more
             if not self._ended:
                 where = f"id: {event_id(place.epoch, place.after)}\n" if place.life >= 0 else ""
                 yield f"retry: {RETRY_MS}\n{where}\n".encode()
@@ -151,11 +148,11 @@ class EventTap:
         """Return what keeps a silent connection open; its id spares who comes back later what is none of its queues'."""
         return f": still here\nid: {event_id(place.epoch, place.after)}\n\n".encode()
 
-    # ------------------------------------------------------------ the thread
+    # ------------------------------------------------------------ the feed
 
     async def _begin(self) -> None:
-        """Have the thread run, and wait until it has been answered once."""
-        if self._thread is None and not self._ended:
+        """Have the feed run, and wait until it has been answered once."""
+        if self._feed is None and not self._ended:
             self._start()
         until = time.monotonic() + BEGIN_SECONDS
         while not self._begun and not self._ended:
@@ -163,35 +160,16 @@ class EventTap:
                 raise RequestTimedOut("the Events actor did not answer")
 
     def _start(self) -> None:
-        self._epoch, self._begun, self._stop = "", False, Flag()
-        loop = asyncio.get_running_loop()
-        self._thread = Thread(target=self._run, args=(loop, self._stop), name="callboard-events", daemon=True)
-        self._thread.start()
+        assert self._make_reader is not None
+        self._epoch, self._begun = "", False
+        self._feed = EventFeed(partial(self._make_reader, ("", -RECENT)), self._is_wanted, self._take, self._gone)
+
+    def _is_wanted(self) -> bool:
+        return self._clients > 0 or time.monotonic() < self._last_left + LINGER_SECONDS
 
     def _left(self) -> None:
         self._clients -= 1
         self._last_left = time.monotonic()
-
-    def _run(self, loop: asyncio.AbstractEventLoop, stop: Flag) -> None:
-        """In the thread: ask, write, hand over; until nobody wants to know any more."""
-        assert self._make_reader is not None
-        reader = self._make_reader(("", -RECENT), stop)
-        # The loop may have been closed meanwhile; then nobody waits for this any more.
-        with contextlib.closing(reader), contextlib.suppress(RuntimeError):
-            wait = 0.0
-            while not stop.is_set() and (self._clients or time.monotonic() < self._last_left + LINGER_SECONDS):
-                try:
-                    follow = reader.read(wait)
-                except CallboardError:
-                    follow = None
-                if follow is None:
-                    stop.wait(PAUSE_SECONDS)
-                    continue
-                wait = WAIT_SECONDS
-                parts = [part for batch in follow.batches for part in written(follow.epoch, batch)]
-                loop.call_soon_threadsafe(self._take, follow, parts)
-                stop.wait(PACE_SECONDS)
-            loop.call_soon_threadsafe(self._gone)
 
     def _take(self, follow: EventsFollow, parts: list[EventBatch]) -> None:
         first = parts[0].first if parts else follow.upto + 1
@@ -205,8 +183,8 @@ class EventTap:
         self._tell()
 
     def _gone(self) -> None:
-        """Note that the thread has ended; who has come in the very last moment gets another one."""
-        self._thread, self._epoch, self._begun = None, "", False
+        """Note that the feed has ended; who has come in the very last moment gets another one."""
+        self._feed, self._epoch, self._begun = None, "", False
         if self._clients and not self._ended:
             self._start()
 

@@ -18,11 +18,17 @@ class PlayedReader:
         self.answers: SimpleQueue[EventsFollow] = SimpleQueue()
         self.positions: list[tuple[str, int]] = []
         self.closed = 0
+        self.errors: list[Exception] = []
+        """What the next calls raise."""
+        self.refusals: list[Exception] = []
+        """What becomes of the next readers that are to be made."""
         self._last = 0
         self._epoch = "e"
 
     def made(self, position: tuple[str, int], stop: Flag) -> Any:
         self.positions.append(position)
+        if self.refusals:
+            raise self.refusals.pop()
         self.answers.put(EventsFollow("r", self._epoch, self._last, self._last, 0, ()))
         return self
 
@@ -36,6 +42,8 @@ class PlayedReader:
         self.answers.put(EventsFollow("r", epoch, self._last, self._last, missed, (batch,)))
 
     def read(self, wait_seconds: float) -> EventsFollow | None:
+        if self.errors:
+            raise self.errors.pop()
         try:
             return self.answers.get(timeout=0.05)
         except Empty:

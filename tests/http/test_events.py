@@ -192,6 +192,47 @@ def test_the_thread_ends_when_nobody_follows_and_another_begins_with_the_recent_
     played(reader, play)
 
 
+def test_who_comes_in_the_very_moment_in_which_the_thread_ends_gets_another_one(
+    reader: PlayedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard.http.event_tap.LINGER_SECONDS", 0.0)
+
+    async def play(tap: EventTap) -> None:
+        client = Client(await tap.follow((), None))
+        await until(lambda: reader.closed == 1)
+        await anext(client.stream)
+        reader.happen("a")
+        assert await client.ids(1) == ["e-1"]
+
+    played(reader, play)
+
+
+def test_an_error_of_the_reader_ends_no_stream(reader: PlayedReader, caplog: pytest.LogCaptureFixture) -> None:
+    async def play(tap: EventTap) -> None:
+        client = await joined(tap)
+        reader.errors.append(OSError(24, "Too many open files"))
+        await until(lambda: not reader.errors)
+        reader.happen("a")
+        assert await client.ids(1) == ["e-1"]
+        assert len(reader.positions) == 1
+
+    played(reader, play)
+    assert "Too many open files" in caplog.text
+
+
+def test_a_reader_that_can_not_be_made_is_made_later(reader: PlayedReader, caplog: pytest.LogCaptureFixture) -> None:
+    reader.refusals.append(OSError(24, "Too many open files"))
+
+    async def play(tap: EventTap) -> None:
+        client = await joined(tap)
+        reader.happen("a")
+        assert await client.ids(1) == ["e-1"]
+        assert len(reader.positions) == 2
+
+    played(reader, play)
+    assert "Too many open files" in caplog.text
+
+
 def test_there_are_no_more_clients_than_there_may_be(reader: PlayedReader) -> None:
     async def play(tap: EventTap) -> None:
         first, _ = await joined(tap), await joined(tap)

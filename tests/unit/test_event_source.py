@@ -14,6 +14,7 @@ from callboard.actors.store import Insert
 from callboard.actors.task import format_time
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import Breakage
+from tests.support.consumers import fetch
 from tests.support.made_tasks import NO_BACKOFF, WALL, new_task, ready_task
 from tests.support.stages import Stage
 
@@ -206,6 +207,17 @@ def test_a_due_task_is_told_with_its_attempts() -> None:
     source.switch(on=True)
     source.due([ready_task("t", attempt=2)], WALL)
     assert source.take(1) == [("due", WALL, "t", "work", 2, None, None)]
+
+
+def test_a_task_that_is_due_and_fetched_at_once_is_told_in_its_order(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, watched=True)
+    task = new_task(run_at=stage.wall + 1_000_000)
+    stage.submit(task)
+    stage.told()
+    stage.wait(1)
+    assert [one.task_id for one in fetch(stage)] == [task.id]
+    assert kinds(stage.told(), task.id) == ["due", "started"]
+    stage.close()
 
 
 def test_with_aging_a_start_is_late_by_what_the_task_has_waited(tmp_path: Path) -> None:
