@@ -27,6 +27,12 @@ KILLED = {"worker": 6, "logger": 3, "queue": 6, "registry": 1, "admin": 1, "serv
 
 
 @pytest.fixture(autouse=True)
+def is_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't wait for the sake of figures that nobody looks at."""
+    monkeypatch.setattr("callboard.actors.bench.listeners.LINGER_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def leaves_nothing(tmp_path: Path) -> Iterator[None]:
     before = running_children()
     yield
