@@ -6,7 +6,7 @@ from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
-from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
+from callboard.actors.errors import OwnedElsewhere, QueueNotEmpty, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeleteQueue,
@@ -20,7 +20,8 @@ from callboard.actors.messages import (
     Refused,
     SettingsChanged,
 )
-from callboard.actors.roll import Entry, is_empty, taught
+from callboard.actors.roll import Entry, taught
+from callboard.actors.store.moving import is_empty
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.actors.wakes import Wakes
 
@@ -110,7 +111,7 @@ class Directory(Wakes):
             self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
         with closing(open_store(self.start_message.store_url)) as store:
-            empty = is_empty(store, message.queue)
+            empty = is_empty(store.counts().get(message.queue, {}))
         if not empty and not message.force:
             self.send(sender, self._not_empty(message))
             return
@@ -134,10 +135,10 @@ class Directory(Wakes):
         entry.deletion = None
         try:
             with closing(open_store(self.start_message.store_url)) as store:
-                if not message.force and not is_empty(store, entry.name):
-                    self.send(sender, self._not_empty(message))
-                    return
-                tasks = store.delete_queue(entry.name)
+                tasks = store.delete_queue(entry.name, only_empty=not message.force)
+        except QueueNotEmpty:
+            self.send(sender, self._not_empty(message))
+            return
         except (StoreUnavailable, OwnedElsewhere) as error:
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
