@@ -1,12 +1,10 @@
 """What the Registry answers to the edge: where queues are, and changes of their definitions."""
 
-from contextlib import closing
-
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
-from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
+from callboard.actors.errors import OwnedElsewhere, QueueNotEmpty, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeleteQueue,
@@ -20,8 +18,9 @@ from callboard.actors.messages import (
     Refused,
     SettingsChanged,
 )
-from callboard.actors.roll import Entry, is_empty, taught
-from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.roll import Entry, taught
+from callboard.actors.store.moving import is_empty
+from callboard.actors.store.opening import microseconds
 from callboard.actors.wakes import Wakes
 
 
@@ -54,7 +53,7 @@ class Directory(Wakes):
         if why := self._made_elsewhere(message.queue) if entry is None else self.elsewhere(entry):
             self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
-        with closing(open_store(self.start_message.store_url)) as store:
+        with self.opened_store() as store:
             before = next((row for row in store.queues() if row.name == message.queue), None)
             if entry is None and before is not None:
                 self.roll.add(message.queue)
@@ -86,7 +85,7 @@ class Directory(Wakes):
             return
         if new:
             template = message.settings.model_dump_json()
-            with closing(open_store(self.start_message.store_url)) as store:
+            with self.opened_store() as store:
                 # Another server may have made it meanwhile.
                 new = all(row.name != message.queue for row in store.queues())
                 if new:
@@ -109,8 +108,8 @@ class Directory(Wakes):
         if why := self.elsewhere(entry):
             self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
-        with closing(open_store(self.start_message.store_url)) as store:
-            empty = is_empty(store, message.queue)
+        with self.opened_store() as store:
+            empty = is_empty(store.counts().get(message.queue, {}))
         if not empty and not message.force:
             self.send(sender, self._not_empty(message))
             return
@@ -133,11 +132,11 @@ class Directory(Wakes):
         sender, message = entry.deletion
         entry.deletion = None
         try:
-            with closing(open_store(self.start_message.store_url)) as store:
-                if not message.force and not is_empty(store, entry.name):
-                    self.send(sender, self._not_empty(message))
-                    return
-                tasks = store.delete_queue(entry.name)
+            with self.opened_store() as store:
+                tasks = store.delete_queue(entry.name, only_empty=not message.force)
+        except QueueNotEmpty:
+            self.send(sender, self._not_empty(message))
+            return
         except (StoreUnavailable, OwnedElsewhere) as error:
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return

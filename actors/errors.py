@@ -45,6 +45,14 @@ class OwnedElsewhere(CallboardError):
         self.holder = holder
 
 
+class QueueNotEmpty(CallboardError):
+    """A queue was to be deleted only if it is empty, and it has unfinished or dead tasks; it is left as it was."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} has unfinished or dead tasks")
+        self.queue = queue
+
+
 class StoreUnavailable(CallboardError):
     """The store cannot be written or read just now (disk full, locked, damaged, gone); nothing of the change was kept."""
 

@@ -20,7 +20,6 @@ _LONGEST_ONCE_UP = 1.0
 """Seconds that one waits at most that had come up: it can start, and somebody waits for its tasks."""
 _HEALTHY_SECONDS = 5.0
 NO_TEMPLATES: Final[Mapping[str, QueueTemplate]] = MappingProxyType({})
-_HISTORY = frozenset({TaskState.COMPLETED, TaskState.CANCELLED})
 
 
 @dataclass(slots=True)
@@ -234,8 +233,3 @@ def is_needed(row: QueueRow, counts: Mapping[TaskState, int]) -> bool:
     settings = QueueSettings.model_validate_json(row.settings)
     may_run = not row.paused and settings.concurrency > 0 and bool(settings.handlers)
     return may_run or counts.get(TaskState.EXECUTING, 0) > 0
-
-
-def is_empty(store: Store, queue: str) -> bool:
-    """Tell whether a queue has nothing unfinished and nothing dead."""
-    return not any(count for state, count in store.counts().get(queue, {}).items() if state not in _HISTORY)

@@ -12,7 +12,7 @@ import difflib
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 from typing import Final
 
 from thespian.actors import ActorAddress
@@ -30,8 +30,9 @@ from callboard.actors.messages import (
     TaskMoved,
 )
 from callboard.actors.roll import Entry, Roll, Sleep, is_needed, sleep_at_start
-from callboard.actors.store import QueueRow
+from callboard.actors.store import QueueRow, Store
 from callboard.actors.store.opening import microseconds, open_store
+from callboard.actors.store_visits import StoreVisits
 from callboard.actors.task import TaskState
 from callboard.conf.templates import is_made_on_use
 
@@ -54,7 +55,12 @@ class Wakes(CallboardActor):
     def __init__(self) -> None:
         super().__init__()
         self.roll = Roll()
+        self.visits = StoreVisits()
         self._next_rescan = float("inf")
+
+    def opened_store(self) -> AbstractContextManager[Store]:
+        """Hand out the store for a block. While it does not answer, the Registry must still answer its pings."""
+        return self.visits.opened(lambda: open_store(self.start_message.store_url))
 
     @handles(FindQueue)
     def find(self, message: FindQueue, sender: ActorAddress) -> None:
@@ -149,7 +155,7 @@ class Wakes(CallboardActor):
         """Wake those that have something to do now; called after every message."""
         if self.deputy:
             return
-        if now >= self._next_rescan:
+        if now >= self._rescan_at:
             self._next_rescan = now + RESCAN_SECONDS
             self._rescan()
         sleeping = self.roll.sleeping()
@@ -171,7 +177,12 @@ class Wakes(CallboardActor):
         room = self.roll.errands() < ERRANDS_AT_ONCE
         moments = [now + (sleep.due_at - wall) / 1e6 for _, sleep in sleeping if sleep.due_at is not None]
         moments += [sleep.errand_at for _, sleep in sleeping if room]
-        return min(self._next_rescan, *moments) if moments else self._next_rescan
+        return min([self._rescan_at, *moments])
+
+    @property
+    def _rescan_at(self) -> float:
+        # What is refused unasked would wait for the next minute.
+        return max(self._next_rescan, self.visits.not_before)
 
     def expect_rescan(self, seconds: float = RESCAN_SECONDS) -> None:
         """See to it that the store is asked within so long what is due."""
@@ -180,7 +191,7 @@ class Wakes(CallboardActor):
     def _rescan(self) -> None:
         """Learn of due tasks that no message told of, and of queues that another server has made."""
         try:
-            with closing(open_store(self.start_message.store_url)) as store:
+            with self.opened_store() as store:
                 rows, agenda, counts = store.queues(), store.agenda(), store.counts()
         except StoreUnavailable as error:
             log.warning("what sleeping queues have to do can't be read: %s", error)

@@ -135,8 +135,12 @@ class Store(Protocol):
     def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
         """Create a queue or replace its settings (the version rises); counts rows are made with it."""
 
-    def delete_queue(self, name: str) -> int:
-        """Delete the queue and all its tasks; later owners get a higher incarnation still. Returns how many tasks went."""
+    def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
+        """Delete the queue and all its tasks; later owners get a higher incarnation still. Returns how many tasks went.
+
+        only_empty: where there are unfinished or dead tasks, raise `QueueNotEmpty` and delete nothing. That is looked at in
+        the moment from which on no task can be moved to the queue, so that none gets lost in between.
+        """
 
     def get(self, task_id: str) -> Task | None:
         """Return one task."""

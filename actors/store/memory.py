@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from callboard.actors.errors import QueueNotEmpty
 from callboard.actors.store import Ownership, Page, QueueRow, TaskFilter
 from callboard.actors.store.listing import read_cursor, write_cursor
 from callboard.actors.store.memory_data import MemoryData, MemoryQueue, MemoryTask
 from callboard.actors.store.memory_owner import MemoryQueueStore
+from callboard.actors.store.moving import is_empty
 from callboard.actors.store.rows import TASK_COLUMNS, task_of
 from callboard.actors.store.schema import COUNTED, DUE_STATES
 from callboard.actors.task import ENDED_STATES, Task, TaskState
@@ -55,9 +57,11 @@ class MemoryStore:
             self._data.version += 1
             return found.row
 
-    def delete_queue(self, name: str) -> int:
+    def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
         """Delete the queue and all its tasks. Raises KeyError when the queue is not in the store."""
         with self._data.lock:
+            if only_empty and not is_empty(self._data.counts(name)):
+                raise QueueNotEmpty(name)
             del self._data.queues[name]
             ids = [task.id for task in self._data.of_queue(name)]
             for task_id in ids:

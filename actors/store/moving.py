@@ -1,10 +1,13 @@
-"""Decisions that every store takes alike about tasks that come due or change their queue."""
+"""Decisions that every store takes alike about tasks that come due or change their queue, and about queues that go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from callboard.actors.ordering import Order
 from callboard.actors.store import ReadyTask
 from callboard.actors.task import TaskState
+
+_HISTORY: Final = frozenset({TaskState.COMPLETED, TaskState.CANCELLED})
 
 
 def state_after_move(task: ReadyTask) -> TaskState:
@@ -19,3 +22,8 @@ def placed(due: Sequence[ReadyTask], first_rank: int, order: Order) -> list[Read
         lane, rank = order.place(task.priority, came)
         available.append(task._replace(state=str(TaskState.AVAILABLE), lane=lane, rank=rank))
     return available
+
+
+def is_empty(counts: Mapping[TaskState, int]) -> bool:
+    """Tell whether a queue with these counts has nothing unfinished and nothing dead."""
+    return not any(count for state, count in counts.items() if state not in _HISTORY)

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from callboard.actors.errors import OwnedElsewhere
+from callboard.actors.errors import OwnedElsewhere, QueueNotEmpty
 from callboard.actors.store import Ownership, QueueRow
 from callboard.actors.store import postgres_statements as sql
 from callboard.actors.store.columns import texts
+from callboard.actors.store.moving import is_empty
 from callboard.actors.store.postgres_connection import BoundedConnection, connect, store_errors
 from callboard.actors.store.postgres_lock import ENDED_WITHIN_SECONDS, holder_of, lock_within
 from callboard.actors.store.postgres_migrating import migrate_postgres
@@ -70,10 +71,11 @@ class PostgresStore(PostgresReader):
                 connection.execute(sql.PUT_COUNTS.sql, (name,))
         return queue_row(rows[0])
 
-    def delete_queue(self, name: str) -> int:
+    def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
         """Delete the queue and all its tasks, many at a time; from the first moment on it can't be owned any more.
 
-        Raises KeyError when the queue is not in the store, `OwnedElsewhere` when another process owns it.
+        Raises KeyError when the queue is not in the store, `OwnedElsewhere` when another process owns it, `QueueNotEmpty`
+        where that matters; the owner that this object made has been let go of then, too.
         """
         if (owned := self._owned.pop(name, None)) is not None:
             owned.close()
@@ -81,8 +83,14 @@ class PostgresStore(PostgresReader):
             # With the owner's lock, so that no transaction of an owner is still under way.
             if not lock_within(connection, name, ENDED_WITHIN_SECONDS):
                 raise OwnedElsewhere(name, holder_of(connection, name) or "another server")
-            if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
-                raise KeyError(name)
+            with written(connection):
+                # One whose deletion was cut short can't come back.
+                may_stay = only_empty and (name,) not in connection.execute(sql.HALF_DELETED.sql).fetchall()
+                # Before the counts, for it waits while a task is being moved here; they are then with that task.
+                if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
+                    raise KeyError(name)
+                if may_stay and not is_empty(counted(connection.execute(sql.COUNTS.sql, (name,)).fetchall()[0])):
+                    raise QueueNotEmpty(name)
             return _clear(connection, name)
 
     def close(self) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from callboard.actors.errors import QueueNotEmpty
 from callboard.actors.store import Ownership, QueueRow
 from callboard.actors.store import definitions as sql
 from callboard.actors.store.migrating import migrate_sqlite
+from callboard.actors.store.moving import is_empty
 from callboard.actors.store.rows import queue_row
 from callboard.actors.store.sqlite_connection import connect, make_private, opening_errors, store_errors
 from callboard.actors.store.sqlite_owner import DatabaseFile, SqliteQueueStore, counted
@@ -77,15 +79,19 @@ class SqliteStore(SqliteReader):
                 connection.execute(sql.PUT_COUNTS.sql, (name,))
         return queue_row(rows[0])
 
-    def delete_queue(self, name: str) -> int:
+    def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
         """Delete the queue and all its tasks, many at a time; from the first moment on it can't be owned any more.
 
-        Raises KeyError when the queue is not in the store.
+        Raises KeyError when the queue is not in the store, `QueueNotEmpty` where that matters.
         """
         with self._connected() as connection:
             with self._turn.taken(), written(connection):
+                # One whose deletion was cut short can't come back.
+                may_stay = only_empty and (name,) not in connection.execute(sql.HALF_DELETED.sql).fetchall()
                 if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
                     raise KeyError(name)
+                if may_stay and not is_empty(counted(connection.execute(COUNTS.sql, (name,)).fetchone())):
+                    raise QueueNotEmpty(name)
             return self._clear(connection, name)
 
     def _clear(self, connection: sqlite3.Connection, queue: str) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callboard.actors.errors import Superseded
+from callboard.actors.errors import QueueNotEmpty, Superseded
 from callboard.actors.store import Change, HandOut, KeyUse, QueueStore, Store
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, insert, move, put, task_id
@@ -41,6 +41,28 @@ def test_a_deleted_queue_takes_everything_with_it(store: Store, owner: QueueStor
         assert transaction.key_uses(["a"]) == []
     with pytest.raises(KeyError):
         store.delete_queue(QUEUE)
+
+
+@pytest.mark.parametrize("state", ["scheduled", "available", "claimed", "executing", "dead"])
+def test_only_an_empty_queue_can_be_deleted_on_that_condition(store: Store, owner: QueueStore, state: str) -> None:
+    put(owner, insert(1), insert(2))
+    move(owner, [1], "completed")
+    move(owner, [2], state, run_at=NOW)
+    with pytest.raises(QueueNotEmpty):
+        store.delete_queue(QUEUE, only_empty=True)
+    assert store.get(task_id(2)) is not None
+    assert store.own(QUEUE)[1].counts[TaskState.COMPLETED] == 1
+    assert [queue.name for queue in store.queues()] == [QUEUE]
+
+
+def test_tasks_that_have_ended_well_or_were_cancelled_keep_no_queue(store: Store, owner: QueueStore) -> None:
+    put(owner, insert(1), insert(2))
+    move(owner, [1], "completed")
+    move(owner, [2], "cancelled")
+    assert store.delete_queue(QUEUE, only_empty=True) == 2
+    assert store.queues() == []
+    with pytest.raises(KeyError):
+        store.delete_queue(QUEUE, only_empty=True)
 
 
 def test_a_queue_made_again_gets_a_higher_incarnation(store: Store, owner: QueueStore) -> None:

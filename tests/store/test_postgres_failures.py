@@ -13,6 +13,7 @@ import pytest
 from callboard.actors.errors import (
     KeptAfterAll,
     OwnedElsewhere,
+    QueueNotEmpty,
     SettingsError,
     StoreTooNew,
     StoreUnavailable,
@@ -135,6 +136,31 @@ def test_a_queue_has_one_owner_in_the_whole_cluster(url: str, store: Store, owne
         theirs, _ = other.own("another")
         put(theirs, insert(2))
         theirs.close()
+
+
+def test_a_queue_that_is_deleted_if_it_is_empty_waits_for_a_move_to_it(
+    url: str, store: Store, owner: PostgresQueueStore
+) -> None:
+    put(owner, insert(1))
+    store.put_queue("other", "{}", "", NOW)
+    (task,) = owner.load([task_id(1)])
+    with closing(open_store(url)) as registry, ThreadPoolExecutor(1) as thread:
+        with owner.transaction() as transaction:
+            assert transaction.move(task, "other", 0, None)
+            deletion = thread.submit(registry.delete_queue, "other", only_empty=True)
+            eventually(lambda: somebody_waits(url))
+        with pytest.raises(QueueNotEmpty):
+            deletion.result(30)
+    moved = store.get(task_id(1))
+    assert moved is not None
+    assert moved.queue == "other"
+    store.own("other")[0].close()
+
+
+def somebody_waits(url: str) -> bool:
+    with psycopg.connect(url, autocommit=True) as other:
+        waiting = other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").fetchone()
+    return waiting is not None and waiting[0] > 0
 
 
 def test_who_stands_by_takes_over_a_while_after_the_owner_has_gone(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from callboard.actors.errors import QueueNotEmpty
 from callboard.actors.store import (
     KEY_MICROSECONDS,
     Change,
@@ -30,6 +31,7 @@ from callboard.actors.store import sqlite as sqlite_store
 from callboard.actors.store.limit import measure_limit
 from callboard.actors.store.opening import migrate, open_store
 from callboard.actors.store.schema import HEAD, metadata
+from callboard.actors.store.sqlite import SqliteStore
 from callboard.actors.store.sqlite_connection import connect
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, insert, put, task_id, url
@@ -192,9 +194,37 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next_definition(
         assert (store.queues(), store.counts()) == ([], {})
         with pytest.raises(KeyError):
             store.own(QUEUE)
+        with monkeypatch.context() as patched:
+            patched.setattr(definitions, "DELETE_TASKS", statements.Prepared("SELECT killed again", ()))
+            with pytest.raises(Exception, match="killed"):  # not because it isn't empty: it is gone already
+                store.delete_queue(QUEUE, only_empty=True)
         store.put_queue(QUEUE, "{}", "", NOW)
         assert store.page(TaskFilter(), 10, None).tasks == []
         assert sum(store.own(QUEUE)[1].counts.values()) == 0
+
+
+def test_a_task_that_is_moved_while_a_deletion_waits_for_its_turn_keeps_the_queue(
+    opened: tuple[Store, QueueStore], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, owner = opened
+    put(owner, insert(1))
+    store.put_queue("other", "{}", "", NOW)
+    (task,) = owner.load([task_id(1)])
+    registry = SqliteStore(path, clock=lambda: NOW)
+    taken = registry._turn.taken
+
+    def taken_late() -> AbstractContextManager[None]:
+        with owner.transaction() as transaction:
+            assert transaction.move(task, "other", 0, None)
+        return taken()
+
+    monkeypatch.setattr(registry._turn, "taken", taken_late)
+    with closing(registry), pytest.raises(QueueNotEmpty):
+        registry.delete_queue("other", only_empty=True)
+    moved = store.get(task_id(1))
+    assert moved is not None
+    assert moved.queue == "other"
+    store.own("other")[0].close()
 
 
 def test_readers_in_many_threads_do_not_disturb_each_other(opened: tuple[Store, QueueStore]) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,11 @@ max_retries = 0
 worker = "{PATH}"
 concurrency = 2
 max_retries = 0
+[templates.event]
+worker = "callboard.actors.samples:Event"
 """
+NEW_TYPES = 5
+"""More new queues than the Registry could wait for, one after another, without being taken for dead."""
 ALL_TASKS = 300
 KILLS = 3
 
@@ -130,13 +135,22 @@ def test_a_postgresql_that_does_not_answer_hangs_nobody(postgres: PostgresServer
     ledger = Ledger(tmp_path / "ledger")
     with serving(postgres, tmp_path) as server, server.client(60) as client:
         client.wait(client.enqueue("one", ledger.context()).id)
-        owner = server.owner("one")
-        with stopped_all([*postgres.members()]):
+        owner, registry = server.owner("one"), server.part("registry")
+        with stopped_all([*postgres.members()]), ThreadPoolExecutor(NEW_TYPES) as threads:
+            events = [threads.submit(send_event, server, number) for number in range(NEW_TYPES)]
             answer = httpx2.post(f"{server.url}/api/tasks", json={"queue": "one", "context": ledger.context()}, timeout=60)
             assert answer.status_code == 503
+            # The seed's API knows no 503.
+            assert [event.result() for event in events] == [500] * NEW_TYPES
         task = client.wait(client.enqueue("one", ledger.context()).id)
-        assert server.owner("one") == owner
+        eventually(lambda: all(send_event(server, number) == 200 for number in range(NEW_TYPES)), within=30)
+        assert (server.owner("one"), server.part("registry")) == (owner, registry)
     assert task.state == "completed"
+
+
+def send_event(server: Server, type_id: int) -> int:
+    event = {"user_id": 1, "priority": 0, "event_data": {}, "event_type_id": type_id}
+    return httpx2.post(f"{server.url}/api/event/v1", json=event, timeout=60).status_code
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import pytest
 
 from callboard.actors.children import Child
 from callboard.actors.messages import QueueReady
-from callboard.actors.roll import Entry, Roll, Sleep, bring_in, is_empty, sleep_at_start
+from callboard.actors.roll import Entry, Roll, Sleep, bring_in, sleep_at_start
 from callboard.actors.store import Change, Insert, QueueRow
 from callboard.actors.store.memory import MemoryStore
+from callboard.actors.store.moving import is_empty
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
 from callboard.conf.templates import QueueTemplate
@@ -220,13 +221,13 @@ def test_only_history_may_go_with_a_queue(store: MemoryStore, state: str, empty:
     values: dict[str, Any] = {"attempt": 1, "started_at": 1} if state == "executing" else {}
     with store.own("mail")[0].transaction() as transaction:
         transaction.apply(Change(inserts=[Insert(new_task(), state, 0, 1, **values)]))
-    assert is_empty(store, "mail") == empty
+    assert is_empty(store.counts()["mail"]) == empty
 
 
 def test_a_queue_without_tasks_or_without_a_row_is_empty(store: MemoryStore) -> None:
     store.put_queue("mail", "{}", "", WALL)
-    assert is_empty(store, "mail")
-    assert is_empty(store, "unknown")
+    assert is_empty(store.counts()["mail"])
+    assert is_empty({})
 
 
 # ---------------------------------------------------------------- templates

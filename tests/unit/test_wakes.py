@@ -20,6 +20,7 @@ from callboard.actors.messages import (
 from callboard.actors.processes import Ident
 from callboard.actors.roll import Entry, Roll, Sleep
 from callboard.actors.store import QueueRow
+from callboard.actors.store_visits import StoreVisits
 from callboard.actors.wakes import ERRANDS_AT_ONCE, Wakes
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import WALL
@@ -33,6 +34,7 @@ class Played(Wakes):
 
     def __init__(self) -> None:
         self.roll = Roll()
+        self.visits = StoreVisits()
         self._next_rescan = float("inf")
         self.sent: list[tuple[Any, Any]] = []
         self.killed: list[Child] = []
