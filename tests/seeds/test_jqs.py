@@ -22,6 +22,7 @@ from tests.support.server import Server
 
 CONFIG = jqs.CONFIG
 
+
 @pytest.fixture(scope="module", autouse=True)
 def sleepers(server: Server) -> list[str]:
     """Start what takes five seconds first: the seed's own task, and one that doesn't say how long."""
