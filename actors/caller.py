@@ -27,7 +27,7 @@ from callboard.actors.messages import (
     Verdict,
 )
 from callboard.actors.private_endpoint import Endpoint, Patience, PrivateEndpoint, Unanswered
-from callboard.actors.processes import Ident
+from callboard.actors.processes import Ident, is_alive
 
 DEADLINE_SECONDS: Final = 15.0
 _AGAIN: Final = frozenset({RefusalReason.STALE, RefusalReason.STARTING})
@@ -222,6 +222,8 @@ class QueueCaller:
         self, found: QueueFound, request: Callable[[str, QueueFound], object], answer: type[Reply], patience: Patience
     ) -> Reply:
         owner = Ident(found.pid, found.started)
+        if not is_alive(owner):  # it fell asleep or died before it was asked, so it has done nothing of this
+            raise RequestRefused(RefusalReason.STALE, f"queue {found.queue!r} has no live owner")
         return self._endpoint.ask(found.address, owner, lambda request_id: request(request_id, found), answer, patience)
 
     def _what_became(

@@ -78,8 +78,8 @@ class Exchange:
                 self.facts.change.updates.append(update)
                 self.facts.change.hand_outs.append(lease.row())
             ours = self.put[len(self.put) - len(found) :]
-            # Behind the window's edge the store has more; it is read before the next turn.
-            more = not found and not closed and window.edge is not None
+            # Behind the window's edge the store may have more; if the window has room, it is read before the next turn.
+            more = not found and not closed and window.wants_more
             self.given.append(Given(tuple((lease.task.id, lease.number) for lease in ours), more))
 
     def _take(self, want: Want, window: Window) -> Iterator[ReadyTask]:

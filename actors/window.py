@@ -28,7 +28,8 @@ def _place(task: ReadyTask) -> Key:
 class Window:
     """The first ready tasks of a queue, in order.
 
-    limit: tasks it is filled up to; max_bytes: the same for their contexts. It may hold twice as much for a moment.
+    limit: tasks it is filled up to; max_bytes: the same for their contexts. It may hold twice as much: for a moment, or
+    because those that must run alone come on top.
     """
 
     def __init__(self, limit: int = WINDOW_TASKS, max_bytes: int = WINDOW_BYTES) -> None:
@@ -40,6 +41,8 @@ class Window:
         self._tasks: dict[str, ReadyTask] = {}
         self._alone: list[ReadyTask] = []
         """Those that must have a process to themselves, in order; like the lines it may name some that are gone."""
+        self._alone_count = self._alone_bytes = 0
+        """What of the window is theirs: they may wait for long, and must not keep the others out meanwhile."""
         self._bytes = 0
         self._gone = 0
         """So many in the lines, at most, are not to be had any more."""
@@ -61,11 +64,15 @@ class Window:
     @property
     def wants_more(self) -> bool:
         """Tell whether the store should be read: the window is low and something may lie behind its edge."""
-        return self._edge is not None and len(self._tasks) < self._limit // 4 and self._bytes < self._max_bytes // 4
+        tasks, size = len(self._tasks), self._bytes
+        low = tasks - self._alone_count < self._limit // 4 and size - self._alone_bytes < self._max_bytes // 4
+        return self._edge is not None and low and tasks < 2 * self._limit and size < 2 * self._max_bytes
 
     def room(self) -> tuple[int, int]:
         """Return how many tasks and bytes of context the next read should ask for."""
-        return self._limit - len(self._tasks), max(self._max_bytes - self._bytes, 1)
+        tasks = self._limit + min(self._alone_count, self._limit)
+        size = self._max_bytes + min(self._alone_bytes, self._max_bytes)
+        return tasks - len(self._tasks), max(size - self._bytes, 1)
 
     def push(self, task: ReadyTask) -> None:
         """Take in a ready task that is (or is about to be) in the store; one behind the edge is left to the store."""
@@ -118,7 +125,7 @@ class Window:
     @property
     def alone(self) -> int:
         """Return how many tasks wait for a process to themselves."""
-        return sum(self._tasks.get(task.id) is task for task in self._alone)
+        return self._alone_count
 
     def peek_alone(self) -> ReadyTask | None:
         """Return the next task that must have a process to itself, and leave it: `peek` returns none of these."""
@@ -132,14 +139,14 @@ class Window:
         """Take out the task that `peek_alone` has just returned."""
         self._alone.pop(0)
         del self._tasks[task.id]
-        self._bytes -= len(task.context)
+        self._weigh(task, -1)
 
     def discard(self, task_ids: Iterable[str]) -> None:
         """Forget these tasks; those that are not in memory are no error."""
         for task_id in task_ids:
             task = self._tasks.pop(task_id, None)
             if task is not None:
-                self._bytes -= len(task.context)
+                self._weigh(task, -1)
                 self._gone += 1
         if self._gone > self._limit:
             # Where nothing is handed out, tasks that come and are cancelled would pile up behind the first.
@@ -154,7 +161,7 @@ class Window:
         if task.id in self._tasks:
             self.discard((task.id,))
         self._tasks[task.id] = task
-        self._bytes += len(task.context)
+        self._weigh(task, 1)
         if task.interruptions >= ALONE:
             insort(self._alone, task, key=_place)
             return
@@ -168,6 +175,14 @@ class Window:
             line.appendleft(task)
         else:
             line.insert(bisect(line, task.rank, key=_rank), task)
+
+    def _weigh(self, task: ReadyTask, sign: int) -> None:
+        """Count a task that has come (1) or gone (-1)."""
+        size = sign * len(task.context)
+        self._bytes += size
+        if task.interruptions >= ALONE:
+            self._alone_count += sign
+            self._alone_bytes += size
 
     def _in_order(self) -> Iterator[ReadyTask]:
         if self._alone:
@@ -192,5 +207,6 @@ class Window:
 
     def _rebuild(self, tasks: list[ReadyTask]) -> None:
         self._lines, self._lanes, self._tasks, self._bytes, self._gone, self._alone = {}, [], {}, 0, 0, []
+        self._alone_count = self._alone_bytes = 0
         for task in tasks:
             self._add(task)

@@ -26,6 +26,10 @@ class Wrong(Exception):
         self.errors = errors
 
 
+class WrongQueue(Wrong):
+    """They can't be built, for their queue is not there (any more)."""
+
+
 class Part(NamedTuple):
     """A request's tasks for one queue, built with the settings in `found`; `forms` has the form of each."""
 

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 from callboard.actors.caller import SettingsChanged
 from callboard.actors.errors import RequestRefused
 from callboard.actors.messages import Outcome, QueueFound, RefusalReason, Submission, Verdict
-from callboard.http.building import Part, Wrong
+from callboard.http.building import Part, Wrong, WrongQueue
 from callboard.http.edge import Edge
-from callboard.http.problems import Errors, Invalid, Problem, json_text, problem_of
+from callboard.http.problems import Errors, Invalid, NoSuchQueue, Problem, json_text, problem_of
 from callboard.http.schemas import TaskRequest
 
 TASK_BYTES: Final = 400
@@ -51,11 +51,11 @@ def read_key(route: str, header: str | None, body: Any) -> Key:
 
 
 async def take_one(edge: Edge, wanted: TaskRequest, key: Key) -> Taken:
-    """Have one task stored. Raises a `Problem` if it was not."""
+    """Have one task stored. Raises a `Problem` if it was not: `NoSuchQueue`, which is forgotten by then, for one."""
     try:
         part = edge.forms.build(await _find(edge, wanted.queue), (wanted,))
     except Wrong as wrong:
-        raise Invalid(wrong.errors[0]) from None
+        raise _invalid(wrong) from None
     taken = await _store(edge, part, key)
     if taken.problem is not None:
         raise taken.problem
@@ -96,7 +96,7 @@ async def _find(edge: Edge, queue: str, tasks: int = 1) -> QueueFound:
         if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
             raise
         # The Registry's words: they name the nearest queue.
-        raise Wrong({position: {"queue": [refusal.detail]} for position in range(tasks)}) from None
+        raise WrongQueue({position: {"queue": [refusal.detail]} for position in range(tasks)}) from None
 
 
 async def _store(edge: Edge, part: Part, key: Key) -> Taken:
@@ -104,7 +104,7 @@ async def _store(edge: Edge, part: Part, key: Key) -> Taken:
     try:
         part, verdict = await _submit(edge, part, key)
     except Wrong as wrong:
-        return Taken((), (), problem=Invalid(next(iter(wrong.errors.values()))))
+        return Taken((), (), problem=_invalid(wrong))
     if verdict.outcome is Outcome.ACCEPTED:
         return Taken([task.id for task in part.tasks], await edge.compute(len(part.tasks), part.texts))
     if verdict.outcome is Outcome.REPLAYED:
@@ -128,7 +128,13 @@ async def _submit(edge: Edge, part: Part, key: Key) -> tuple[Part, Verdict]:
             if refusal.reason != RefusalReason.UNKNOWN_QUEUE:
                 raise
             # It was there when the tasks were built: it has just been deleted.
-            raise Wrong({0: {"queue": [refusal.detail]}}) from None
+            raise WrongQueue({0: {"queue": [refusal.detail]}}) from None
+
+
+def _invalid(wrong: Wrong) -> Invalid:
+    """Return the problem of a part's first wrong task."""
+    errors = next(iter(wrong.errors.values()))
+    return NoSuchQueue(errors) if isinstance(wrong, WrongQueue) else Invalid(errors)
 
 
 async def _store_or_say(edge: Edge, part: Part, key: Key) -> Taken:

@@ -70,6 +70,10 @@ class Invalid(Problem):
         super().__init__(HTTPStatus.BAD_REQUEST, detail, kind="invalid", errors=errors)
 
 
+class NoSuchQueue(Invalid):
+    """The request is for a queue that is not there (any more); nothing of it was stored."""
+
+
 class NotFound(Problem):
     """There is nothing of that name or id."""
 

@@ -10,10 +10,10 @@ from starlette.responses import PlainTextResponse, Response
 from callboard.actors.errors import CallboardError
 from callboard.actors.options import MAX_PRIORITY, MIN_PRIORITY
 from callboard.conf.settings import check_queue_name
-from callboard.conf.templates import EVENT, event_queue
-from callboard.http.edge import edge_of
-from callboard.http.intake import NO_KEY, take_one
-from callboard.http.problems import Problem, problem_of
+from callboard.conf.templates import EVENT, QueueTemplate, event_queue
+from callboard.http.edge import Edge, edge_of
+from callboard.http.intake import NO_KEY, Taken, take_one
+from callboard.http.problems import NoSuchQueue, Problem, problem_of
 from callboard.http.responses import data_response
 from callboard.http.schemas import TaskOptions, TaskRequest
 from callboard.http.validation import parse_json, read_body
@@ -54,11 +54,20 @@ async def create_event(request: Request) -> Response:
         return _refused(HTTPStatus.BAD_REQUEST, str(error))
     wanted = event.wanted()
     try:
-        await edge.first_use.ensure(edge.gateway, wanted.queue, template)
-        taken = await take_one(edge, wanted, NO_KEY)
+        taken = await _take(edge, wanted, template)
     except CallboardError as error:
         return _refused(HTTPStatus.INTERNAL_SERVER_ERROR, _reason(problem_of(error)))
     return data_response({"id": taken.ids[0], "queue": wanted.queue})
+
+
+async def _take(edge: Edge, wanted: TaskRequest, template: QueueTemplate) -> Taken:
+    await edge.first_use.ensure(edge.gateway, wanted.queue, template)
+    try:
+        return await take_one(edge, wanted, NO_KEY)
+    except NoSuchQueue:
+        # It was still known here, and has been deleted elsewhere: so this is a first event again.
+        await edge.first_use.ensure(edge.gateway, wanted.queue, template)
+        return await take_one(edge, wanted, NO_KEY)
 
 
 def read_event(content: bytes) -> Event:

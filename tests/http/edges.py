@@ -75,6 +75,8 @@ class PlayedActors:
         self.submitted.append(submission)
         if planned := self.verdicts.get(found.queue):
             verdict = planned.pop(0)
+            if isinstance(verdict, RequestRefused) and verdict.reason == RefusalReason.UNKNOWN_QUEUE:
+                del self.queues[found.queue]  # it has been deleted elsewhere, and by now this is known here, too
             if isinstance(verdict, Exception):
                 raise verdict
             return verdict

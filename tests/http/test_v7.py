@@ -11,6 +11,7 @@ from callboard.conf.settings import Settings
 from tests.http.edges import PlayedActors, app_over
 
 EVENT = {"user_id": 1, "priority": 2, "event_data": {}, "event_type_id": 5}
+DELETED = RequestRefused(RefusalReason.UNKNOWN_QUEUE, "unknown queue 'event-5'")
 SETTINGS = Settings.model_validate({"templates": {"event": {"worker": "callboard.actors.samples:Event"}}})
 
 
@@ -37,6 +38,25 @@ def test_only_the_first_event_has_its_queue_made(events: TestClient, actors: Pla
     (made,) = actors.asked
     assert (made.queue, made.settings.max_retries, made.settings.backoff.strategy) == ("event-5", 5, "none")
     assert [submission.tasks[0].priority for submission in actors.submitted] == [-2] * 3
+
+
+def test_an_event_has_its_queue_made_anew_that_was_known_here_and_deleted_elsewhere(
+    events: TestClient, actors: PlayedActors
+) -> None:
+    assert events.post("/api/event/v1", json=EVENT).status_code == 200
+    actors.verdicts["event-5"] = [DELETED]
+    answer = events.post("/api/event/v1", json=EVENT)
+    assert answer.status_code == 200, answer.text
+    assert [type(message) for message in actors.asked] == [MakeQueue] * 2
+    assert len(actors.submitted) == 3
+
+
+def test_an_event_whose_queue_is_deleted_again_and_again_is_refused(events: TestClient, actors: PlayedActors) -> None:
+    assert events.post("/api/event/v1", json=EVENT).status_code == 200
+    actors.verdicts["event-5"] = [DELETED, DELETED]
+    answer = events.post("/api/event/v1", json=EVENT)
+    assert (answer.status_code, actors.verdicts["event-5"]) == (500, [])
+    assert "unknown queue 'event-5'" in answer.text
 
 
 @pytest.mark.parametrize(

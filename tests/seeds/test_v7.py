@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from callboard.actors import Client, processes
+from callboard.actors import Client, LocalClient, processes
 from callboard.actors.options import MAX_PRIORITY
 from tests.seeds.curls import need_port, run_curl
 from tests.seeds.v7_tasks import PLAY
@@ -161,6 +161,15 @@ def test_v7_06_each_type_has_its_queue_and_many_first_events_make_one(server: Se
     assert [counts[f"event-{each}"] for each in types[:2]] == [200, 1]
     settings = server.queue(f"event-{types[0]}")["settings"]
     assert (settings["worker"], settings["max_retries"], settings["backoff"]["strategy"]) == (PLAY, 5, "none")
+
+
+def test_v7_06_a_queue_that_is_deleted_past_the_edge_is_made_anew(server: Server, client: Client, type_id: int) -> None:
+    client.wait(send(server, type_id))
+    with LocalClient(server.data_dir) as local:
+        local.control.delete(f"event-{type_id}", force=True)
+    task_id = send(server, type_id)
+    assert client.wait(task_id).state == "completed"
+    assert [task["id"] for task in server.tasks(f"event-{type_id}")] == [task_id]
 
 
 def test_v7_07_a_worker_that_is_done_takes_the_next_event_or_waits_for_one(

@@ -117,6 +117,23 @@ def dead_process() -> processes.Ident:
     return ident
 
 
+@contextmanager
+def mortal_process() -> Iterator[tuple[processes.Ident, Callable[[], None]]]:
+    """Yield a process that lives, and what ends it."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        ident = processes.identify(child.pid)
+        assert ident is not None
+
+        def end() -> None:
+            child.kill()
+            child.wait()
+
+        try:
+            yield ident, end
+        finally:
+            end()
+
+
 def refused(reason: RefusalReason) -> Script:
     return lambda message: Refused(message.request_id, reason, "no")
 

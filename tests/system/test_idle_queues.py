@@ -14,7 +14,7 @@ import httpx2
 import psutil
 import pytest
 
-from callboard.actors import Client, LocalClient
+from callboard.actors import Client, LocalClient, processes
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.conf.settings import QueueSettings
 from tests.support.killing import kill
@@ -113,6 +113,22 @@ def test_a_queue_with_nothing_to_do_goes_to_sleep_and_the_next_task_wakes_it(ser
     assert server.queue("brief")["counts"]["completed"] >= 1
     eventually(lambda: asleep(server, "brief"))
     assert server.queue("lasting")["state"] == "running"
+
+
+def test_what_was_done_before_a_queue_fell_asleep_is_not_taken_for_done_now(
+    server: Server, client: Client, ledger: Ledger, tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    running = client.enqueue("brief", ledger.context(until=str(end))).id  # keeps it up until all is as it should be
+    url = f"{server.url}/api/tasks/{client.enqueue('brief', {}, delay=600).id}/cancel"
+    owner = server.owner("brief")
+    assert httpx2.post(url, timeout=30).status_code == 200
+    end.touch()
+    client.wait(running)
+    # Nobody looks at the queue meanwhile: so the owner that has ended is the one that the edge still knows.
+    eventually(lambda: not processes.is_alive(owner))
+    answer = httpx2.post(url, timeout=30)
+    assert (answer.status_code, answer.json().get("state")) == (409, "cancelled")
 
 
 def test_looking_at_a_queue_neither_wakes_it_nor_keeps_it_awake(server: Server, client: Client) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,10 +29,12 @@ from callboard.actors.messages import (
 from callboard.conf.settings import QueueSettings
 from tests.support.wires import (
     REGISTRY,
+    Script,
     Wire,
     accepted,
     dead_process,
     found,
+    mortal_process,
     refused,
     reply,
     submission,
@@ -73,15 +76,32 @@ def test_a_stale_owner_is_looked_up_again_and_nothing_counts_as_resent() -> None
     assert [message.submissions[0].resent for message in submits(wire)] == [False, False]
 
 
-def test_the_successor_of_a_dead_owner_gets_the_same_ids_as_resent() -> None:
-    pid, started = dead_process()
-    gone = found(pid=pid, started=started)
-    fresh = found(incarnation=2)
-    wire = Wire(reply(lambda message: None if message.incarnation == 1 else accepted(message), [gone, fresh]))
-    caller = QueueCaller(wire.endpoint, REGISTRY)
+@contextmanager
+def dying_once_asked(answer: Script) -> Iterator[Script]:
+    """Yield a script: the first owner gets its message and ends, its successor, which has other settings, answers."""
+    with mortal_process() as (ident, end):
+
+        def of_either(message: Any) -> Any:
+            return end() if message.incarnation == 1 else answer(message)
+
+        yield reply(of_either, [found(**ident._asdict()), found(incarnation=2, settings_version=2)])
+
+
+def describe(request_id: str, owner: QueueFound) -> DescribeQueue:
+    return DescribeQueue(request_id, owner.queue, owner.incarnation)
+
+
+def pong(message: Any) -> Pong:
+    return Pong(message.request_id, 1)
+
+
+def test_the_successor_of_an_owner_that_dies_gets_the_same_ids_as_resent() -> None:
     wanted = submission(2)
     began = time.monotonic()
-    assert caller.submit(caller.find("q"), [wanted]) == [Verdict(Outcome.ACCEPTED)]
+    with dying_once_asked(accepted) as script:
+        wire = Wire(script)
+        caller = QueueCaller(wire.endpoint, REGISTRY)
+        assert caller.submit(caller.find("q"), [wanted]) == [Verdict(Outcome.ACCEPTED)]
     first, second = submits(wire)
     assert [task.id for task in first.submissions[0].tasks] == [task.id for task in second.submissions[0].tasks]
     assert [first.submissions[0].resent, second.submissions[0].resent] == [False, True]
@@ -129,12 +149,26 @@ def test_the_owner_itself_says_what_its_settings_are_now() -> None:
 
 
 def test_tasks_that_may_be_stored_are_not_built_again() -> None:
-    pid, started = dead_process()
-    owners = [found(pid=pid, started=started), found(incarnation=2, settings_version=2)]
-    wire = Wire(reply(lambda message: None if message.incarnation == 1 else accepted(message), owners))
-    caller = QueueCaller(wire.endpoint, REGISTRY)
-    assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
+    with dying_once_asked(accepted) as script:
+        wire = Wire(script)
+        caller = QueueCaller(wire.endpoint, REGISTRY)
+        assert caller.submit(caller.find("q"), [submission()]) == [Verdict(Outcome.ACCEPTED)]
     assert submits(wire)[1].settings_version == 2
+
+
+def test_tasks_for_an_owner_that_had_ended_before_are_built_again() -> None:
+    gone = found(**dead_process()._asdict())
+    wire = Wire(reply(accepted, [gone, found(incarnation=2, settings_version=2)]))
+    caller = QueueCaller(wire.endpoint, REGISTRY)
+    built: list[int] = []
+
+    def build(owner: QueueFound) -> Submission:
+        built.append(owner.settings_version)
+        return submission()
+
+    assert caller.submit_built("q", build).outcome is Outcome.ACCEPTED
+    assert built == [1, 2]
+    assert [(sent.settings_version, sent.submissions[0].resent) for sent in submits(wire)] == [(2, False)]
 
 
 def test_submit_built_builds_with_the_settings_of_the_moment() -> None:
@@ -223,16 +257,34 @@ def test_a_registry_that_has_died_is_noticed_long_before_the_deadline() -> None:
 
 
 def test_a_question_says_whether_it_may_have_been_done_before() -> None:
-    pid, started = dead_process()
-    owners = [found(pid=pid, started=started), found(incarnation=2)]
-    wire = Wire(reply(lambda message: None if message.incarnation == 1 else Pong(message.request_id, 1), owners))
-    caller = QueueCaller(wire.endpoint, REGISTRY)
+    with dying_once_asked(pong) as script:
+        caller = QueueCaller(Wire(script).endpoint, REGISTRY)
+        assert caller.ask_queue("q", describe, Pong)[1] is True
+        assert caller.ask_queue("q", describe, Pong)[1] is False
 
-    def request(request_id: str, owner: QueueFound) -> DescribeQueue:
-        return DescribeQueue(request_id, owner.queue, owner.incarnation)
 
-    assert caller.ask_queue("q", request, Pong)[1] is True
-    assert caller.ask_queue("q", request, Pong)[1] is False
+def test_an_owner_that_had_ended_before_it_was_asked_has_done_nothing() -> None:
+    gone = found(**dead_process()._asdict())
+    wire = Wire(reply(pong, [gone, gone, gone, found(incarnation=2)]))
+    assert QueueCaller(wire.endpoint, REGISTRY).ask_queue("q", describe, Pong)[1] is False
+    # The Registry has noticed only after a while: it was asked again, for as long as it named the dead one.
+    assert [type(message) for message in wire.sent] == [FindQueue] * 4 + [DescribeQueue]
+
+
+def test_what_may_have_been_done_stays_so_when_the_next_owner_has_ended_before_it_was_asked() -> None:
+    outcomes: list[Any] = [ActorSystemException("broken pipe")]
+    owners = [found(), found(**dead_process()._asdict()), found(incarnation=2)]
+    wire = Wire(reply(lambda message: outcomes.pop() if outcomes else pong(message), owners))
+    assert QueueCaller(wire.endpoint, REGISTRY).ask_queue("q", describe, Pong)[1] is True
+
+
+def test_the_registry_is_not_stormed_while_it_names_a_dead_owner() -> None:
+    wire = Wire(reply(pong, [found(**dead_process()._asdict())]))
+    with pytest.raises(RequestTimedOut, match="'q'"):
+        QueueCaller(wire.endpoint, REGISTRY).ask_queue("q", describe, Pong, seconds=0.3)
+    # 5, 10, 20, 40, 80 and 100 ms apart.
+    assert {type(message) for message in wire.sent} == {FindQueue}
+    assert len(wire.sent) <= 7
 
 
 def test_an_owner_that_another_thread_has_found_is_not_forgotten() -> None:

@@ -1,18 +1,24 @@
 """Consumers fetch tasks from an owner: in the queue's order, each with one at a time, settled once."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from callboard.actors.crew import Moment
 from callboard.actors.errors import StoreUnavailable
-from callboard.actors.messages import DeadTask
+from callboard.actors.leases import Leases
+from callboard.actors.messages import DeadTask, Given
+from callboard.actors.pulling import Exchange
 from callboard.actors.store import TaskFilter
+from callboard.actors.suspicion import ALONE
 from callboard.actors.task import TaskState
+from callboard.actors.window import Window
 from callboard.conf.settings import QueueSettings
 from tests.support.breakable_store import Breakage
 from tests.support.consumers import Held, exchange, fetch, places, say, want
-from tests.support.made_tasks import NO_BACKOFF, new_task
+from tests.support.made_tasks import NO_BACKOFF, WALL, new_task, ready_task
 from tests.support.stages import Stage
 
 NO_WORKERS = QueueSettings()
@@ -326,6 +332,24 @@ def test_what_lies_behind_the_window_is_told_of_and_fetched_next(tmp_path: Path)
         found += [one.task_id for one in held]
     assert found == [task.id for task in tasks]
     stage.close()
+
+
+def test_what_must_run_alone_does_not_keep_consumers_from_what_lies_behind_it(stage: Stage) -> None:
+    suspects = [ready_task(str(rank), rank=rank, context="x" * 700_000, interruptions=ALONE) for rank in range(4)]
+    stage.owner.window.filled(suspects, everything=False, elsewhere=())
+    task = new_task()
+    stage.submit(task)
+    assert [held.task_id for held in fetch(stage)] == [task.id]
+
+
+def test_nobody_is_told_to_ask_again_when_the_window_can_not_be_filled() -> None:
+    window = Window(8)
+    for first in (1, 9):
+        rows = [ready_task(str(rank), rank=rank, interruptions=ALONE) for rank in range(first, first + 8)]
+        window.filled(rows, everything=False, elsewhere=())
+    asked = Exchange((), (want(),))
+    asked.serve(Leases(), window, count(1), Moment(WALL, 1_000.0), closed=False)
+    assert asked.given == [Given((), more=False)]
 
 
 def test_an_empty_queue_costs_no_transaction(stage: Stage) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from callboard.actors.store import ReadyTask
+from callboard.actors.suspicion import ALONE
 from callboard.actors.window import Window
 from tests.support.made_tasks import ready_task
 
@@ -137,6 +138,59 @@ def test_tasks_that_are_forgotten_do_not_come_out() -> None:
     assert popped(window) == ["0/2"]
 
 
+def suspect(rank: int, context: str = "{}") -> ReadyTask:
+    return task(rank, context=context)._replace(interruptions=ALONE)
+
+
+def test_tasks_that_must_run_alone_do_not_keep_the_others_out() -> None:
+    window = Window()
+    window.filled([suspect(rank, "x" * 700_000) for rank in range(1, 5)], everything=False, elsewhere=())
+    assert window.peek() is None
+    assert window.wants_more
+    assert window.room() == (4_096, 8 * 1024 * 1024)
+    window.filled([task(5)], everything=False, elsewhere=())
+    assert window.peek() == task(5)
+
+
+def test_many_tasks_that_must_run_alone_do_not_keep_the_others_out() -> None:
+    window = Window(8)
+    window.filled([suspect(rank) for rank in range(1, 9)], everything=False, elsewhere=())
+    assert window.wants_more
+    assert window.room()[0] == 8
+    window.filled([task(9)], everything=False, elsewhere=())
+    assert window.peek() == task(9)
+
+
+@pytest.mark.parametrize(("limit", "max_bytes", "room"), [(8, 1_000, (1, 1_000)), (100, 40, (100, 5))])
+def test_no_more_tasks_that_must_run_alone_are_read_than_memory_is_to_hold(
+    limit: int, max_bytes: int, room: tuple[int, int]
+) -> None:
+    window = Window(limit, max_bytes)
+    wanted = []
+    for first in (1, 9):
+        wanted.append(window.wants_more)
+        rows = [suspect(rank, "x" * 5) for rank in range(first, first + 8)]
+        window.filled(rows, everything=False, elsewhere=())
+    wanted.append(window.wants_more)
+    window.take_alone(suspect(1, "x" * 5))
+    assert [*wanted, window.wants_more] == [True, True, False, True]
+    assert window.room() == room
+
+
+def test_a_task_that_must_run_alone_counts_no_more_once_it_is_gone() -> None:
+    window = Window(8, 800)
+    window.filled([suspect(rank, "x" * 100) for rank in (1, 2, 3, 4)], everything=False, elsewhere=())
+    assert window.room() == (8, 800)
+    first = window.peek_alone()
+    assert first is not None
+    window.take_alone(first)
+    window.discard(["0/2"])
+    window.push(task(3, context="x" * 300))  # acquitted
+    assert window.room() == (7, 500)
+    window.forget_all()
+    assert window.room() == (8, 800)
+
+
 class WindowOverStore(RuleBasedStateMachine):
     """A window of 8 tasks or 60 bytes over a store of any size: together they are one sorted list."""
 
@@ -147,11 +201,11 @@ class WindowOverStore(RuleBasedStateMachine):
         self.handed_out: dict[str, ReadyTask] = {}
         self.rank = 0
 
-    @rule(lanes=st.lists(st.integers(-2, 2), min_size=1, max_size=20), size=st.integers(0, 12))
-    def submit(self, lanes: list[int], size: int) -> None:
+    @rule(lanes=st.lists(st.integers(-2, 2), min_size=1, max_size=20), size=st.integers(0, 12), alone=st.booleans())
+    def submit(self, lanes: list[int], size: int, alone: bool) -> None:
         for lane in lanes:
             self.rank += 1
-            new = task(self.rank, lane, "x" * size)
+            new = task(self.rank, lane, "x" * size)._replace(interruptions=ALONE if alone else 0)
             self.stored[new.id] = new
             self.window.push(new)
 
@@ -176,12 +230,21 @@ class WindowOverStore(RuleBasedStateMachine):
     @rule()
     def hand_out(self) -> None:
         first = pop(self.window)
-        waiting = [one for one in self.in_order() if one.id not in self.handed_out]
+        waiting = [one for one in self.waiting() if one.interruptions < ALONE]
         if first is None:
-            assert self.window.wants_more or not waiting, "nothing would ever run again"
+            alone = self.window.peek_alone()
+            assert self.window.wants_more or alone or not waiting, "nothing would ever run again"
             return
         assert first == waiting[0], "a task was overtaken"
         self.handed_out[first.id] = first
+
+    @rule()
+    def hand_out_alone(self) -> None:
+        first = self.window.peek_alone()
+        if first is not None:
+            self.window.take_alone(first)
+            assert first == next(one for one in self.waiting() if one.interruptions >= ALONE), "a task was overtaken"
+            self.handed_out[first.id] = first
 
     @precondition(lambda self: self.handed_out)
     @rule(data=st.data())
@@ -215,6 +278,16 @@ class WindowOverStore(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         assert len(self.window) <= 16
+
+    @invariant()
+    def what_runs_alone_is_counted_apart(self) -> None:
+        others = [one for one in self.window._tasks.values() if one.interruptions < ALONE]
+        limit, max_bytes = self.window.room()
+        assert limit <= 8 - len(others)
+        assert max_bytes <= max(60 - sum(len(one.context) for one in others), 1)
+
+    def waiting(self) -> list[ReadyTask]:
+        return [one for one in self.in_order() if one.id not in self.handed_out]
 
     def in_order(self) -> list[ReadyTask]:
         return sorted(self.stored.values(), key=lambda one: (one.lane, one.rank))
