@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from callboard.actors.cli.tree import _doing
+from callboard.actors.crew import Moment, Slot
 from callboard.actors.describing import describe
+from callboard.actors.messages import TasksChanged
 from callboard.actors.showing import worker_shown
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import new_task
@@ -112,3 +114,40 @@ def test_the_queue_is_described_with_what_runs_in_each_worker(stage: SlotsStage)
     assert status.utilisation == pytest.approx(0.7)  # 7 of 10, since the queue was opened
     lines = [_doing(worker_shown(worker, "mail")) for worker in status.workers]
     assert sorted(line.partition(" for ")[2] for line in lines) == ["6s and 1 more", "6s and 1 more", "6s and 2 more"]
+
+
+@pytest.mark.parametrize(("end", "state"), [("complete", "completed"), ("fail", "cancelled")])
+def test_one_that_ends_while_its_neighbours_are_being_cancelled_is_answered_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, state: str
+) -> None:
+    stage = SlotsStage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.staff()
+    tasks = [new_task() for _ in range(3)]
+    stage.submit(*tasks)
+    worker = stage.worker
+    stage.begin_all(worker)
+    stage.turn()
+    reclaim = stage.commands.reclaim
+
+    def reclaim_and_end(task_id: str, now: Moment) -> tuple[Slot, int] | None:
+        place = reclaim(task_id, now)
+        if task_id == tasks[0].id:
+            key = next(key for key, run in worker.running.items() if run.id == task_id)
+            getattr(worker, end)(key, stage.wall)
+        return place
+
+    monkeypatch.setattr(stage.commands, "reclaim", reclaim_and_end)
+    stage.commands.cancel("r", tuple(task.id for task in tasks), "somebody", stage.now)
+    stage.turn()
+    assert len(worker.inbox) == 2  # nobody is to die for the first
+    while worker.inbox:
+        worker.stop(stage.wall, can=True)
+    stage.turn()
+    ((_, reply),) = stage.replies
+    assert isinstance(reply, TasksChanged)
+    unchanged = {tasks[0].id: "completed"} if end == "complete" else {}
+    assert reply.unchanged == unchanged
+    assert set(reply.changed) == {task.id for task in tasks} - unchanged.keys()
+    assert stage.states(*tasks) == [state, "cancelled", "cancelled"]
+    assert not stage.owner.outcomes.awaited
+    stage.close()
