@@ -9,9 +9,14 @@ import pytest
 from callboard.actors.cli.tree import _doing
 from callboard.actors.crew import Moment, Slot
 from callboard.actors.describing import describe
-from callboard.actors.messages import TasksChanged
+from callboard.actors.editing import edit
+from callboard.actors.errors import StoreUnavailable
+from callboard.actors.messages import EditTask, TasksChanged
 from callboard.actors.showing import worker_shown
+from callboard.actors.task import NewTask
 from callboard.conf.settings import QueueSettings
+from tests.support.breakable_store import Breakage
+from tests.support.consumers import fetch, places, say
 from tests.support.made_tasks import new_task
 from tests.support.played_slots import PlayedSlots
 from tests.support.stages import Stage
@@ -26,6 +31,18 @@ class SlotsStage(Stage):
         while worker.inbox:
             worker.take()
             worker.begin(self.wall)
+
+
+def with_suspects(folder: Path) -> tuple[SlotsStage, list[NewTask]]:
+    """Let two tasks run in a process that dies."""
+    stage = SlotsStage(folder, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.staff()
+    suspects = [new_task(), new_task()]
+    stage.submit(*suspects)
+    stage.begin_all(stage.worker)
+    stage.lose(stage.worker, -11)
+    stage.turn()
+    return stage, suspects
 
 
 @pytest.fixture
@@ -89,6 +106,39 @@ def test_suspects_run_alone_in_workers_of_their_own_while_others_go_on(stage: Sl
     stage.turn()
     stage.hire()
     assert {slot.name for slot in alone} <= set(stage.killed)  # nobody needs them any more
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_consumers_get_the_suspects_of_a_queue_that_has_no_workers_any_more(tmp_path: Path, restarted: bool) -> None:
+    stage, suspects = with_suspects(tmp_path)
+    assert fetch(stage, 5) == []  # they are to run alone in workers
+    stage.owner.scale(0)
+    if restarted:
+        stage.restart()
+    tasks = [*suspects, new_task()]
+    stage.submit(tasks[2])
+    stage.owned.breakage = Breakage.COMMIT
+    with pytest.raises(StoreUnavailable):
+        fetch(stage, 5)
+    stage.owned.breakage = Breakage.NONE
+    held = fetch(stage, 5)
+    assert places(held, tasks) == [0, 1, 2]
+    assert say(stage, held[0].ack(), held[1].fail()) == ["done", "done"]
+    assert stage.states(*suspects) == ["completed", "retryable"]
+    charges = [[(error["charged"], error.get("suspect")) for error in stage.task(task.id).errors] for task in suspects]
+    assert charges == [[(False, False)], [(False, False), (True, None)]]
+    stage.close()
+
+
+def test_a_suspect_that_is_moved_to_another_queue_is_none_there(tmp_path: Path) -> None:
+    stage, tasks = with_suspects(tmp_path)
+    stage.store.put_queue("other", stage.owner.settings.model_dump_json(), "", stage.wall)
+    edit(stage.owner, EditTask("r", "mail", 1, tasks[0].id, to_queue="other"), "registry", stage.now)
+    owned, _ = stage.store.own("other")
+    (moved,) = owned.load([tasks[0].id])
+    assert (moved.failures, moved.interruptions) == (0, 0)
+    assert [(error["charged"], error["suspect"]) for error in stage.task(moved.id).errors] == [(False, False)]
+    stage.close()
 
 
 def test_the_only_one_that_ran_in_a_process_that_died_is_to_blame(stage: SlotsStage) -> None:
