@@ -43,6 +43,8 @@ class Commands:
         """Cancel what waits, have killed what runs. Raises `StoreUnavailable`."""
         owner = self._owner
         running = {task_id: place for task_id in dict.fromkeys(ids) if (place := self.reclaim(task_id, now)) is not None}
+        # A later look may have found that an earlier one has ended, or got it back: what the store says decides then.
+        running = {task_id: place for task_id, place in running.items() if owner.crew.flight(task_id) is not None}
         rest = [task_id for task_id in ids if task_id not in running]
         # What was taken back just now must be stored before it can be read.
         owner.store_facts(now)

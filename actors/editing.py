@@ -12,7 +12,8 @@ from callboard.actors.lifecycle import edited
 from callboard.actors.messages import EditTask, TaskMoved, TasksChanged
 from callboard.actors.ordering import came
 from callboard.actors.queue_owner import QueueOwner
-from callboard.actors.store import ReadyTask
+from callboard.actors.store import Change, ReadyTask, Ruling
+from callboard.actors.suspicion import Standing, standing
 from callboard.actors.task import CLAIMED, WAITING_STATES, TaskState, format_time
 
 
@@ -29,6 +30,9 @@ def edit(owner: QueueOwner, message: EditTask, registry: object, now: Moment) ->
         run_at = now.wall if message.run_at is None and task.state == TaskState.AVAILABLE else message.run_at
         with owner.store.transaction() as transaction:
             moved = transaction.move(task, message.to_queue, priority, run_at)
+            # It runs alone no more, so its charge could never be taken back.
+            if moved and standing(task) is Standing.SUSPECT:
+                transaction.apply(Change(rulings=[Ruling(task.id, guilty=False)]))
         if not moved:
             return TasksChanged(message.request_id, (), {message.task_id: task.state})
         owner.window.discard((task.id,))

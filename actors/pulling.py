@@ -11,7 +11,7 @@ from callboard.actors.crew import Moment
 from callboard.actors.facts import Facts
 from callboard.actors.foreman import Foreman
 from callboard.actors.leases import Lease, Leases, is_lease, new_lease, read_lease
-from callboard.actors.lifecycle import Failed, Transition, begin, fail
+from callboard.actors.lifecycle import Failed, Transition, begin, fail, judge
 from callboard.actors.messages import DeadTask, Given, Settled, Settlement, Want, Word
 from callboard.actors.store import Completion, HandOut, ReadyTask
 from callboard.actors.task import ErrorKind, TaskState
@@ -61,14 +61,19 @@ class Exchange:
                 self._settle(queue, lease, word, rng, now)
                 self.settled.append(Settled.DONE)
 
-    def serve(self, leases: Leases, window: Window, numbers: Iterator[int], now: Moment, *, closed: bool) -> None:
-        """Give each want what is first in the window. closed: nothing may be begun just now."""
+    def serve(
+        self, leases: Leases, window: Window, numbers: Iterator[int], now: Moment, *, closed: bool, all_of_it: bool
+    ) -> None:
+        """Give each want what is first in the window.
+
+        closed: nothing may be begun just now. all_of_it: what is to run alone as well, for no worker will come for it.
+        """
         for want in self.wants:
             held = leases.of_want(want.id)
             if held:
                 self.given.append(Given(tuple((lease.task.id, lease.number) for lease in held)))
                 continue
-            found = [] if closed else list(self._take(want, window))
+            found = [] if closed else list(self._take(want, window, all_of_it=all_of_it))
             for task in found:
                 update = begin(task, now.wall)
                 leased = task._replace(state=update.state, attempt=update.attempt)
@@ -82,14 +87,14 @@ class Exchange:
             more = not found and not closed and window.wants_more
             self.given.append(Given(tuple((lease.task.id, lease.number) for lease in ours), more))
 
-    def _take(self, want: Want, window: Window) -> Iterator[ReadyTask]:
+    def _take(self, want: Want, window: Window, *, all_of_it: bool) -> Iterator[ReadyTask]:
         size = 0
         for place in range(want.max):
-            task = window.peek()
+            task, take = _first(window, all_of_it=all_of_it)
             size += 0 if task is None else len(task.context)
             if task is None or (place and size > ANSWER_BYTES):
                 return
-            window.take(task)
+            take(task)
             self.taken.append(task)
             yield task
 
@@ -102,7 +107,12 @@ class Exchange:
             return
         self.gone[task.id] = word
         self.facts.change.hand_outs_ended.append(number)
-        if word.word is Word.ACK:
+        done = word.word is Word.ACK
+        # Nothing has crashed: a suspect is acquitted, as after a run alone.
+        task, ruling = judge(task, None if done else ErrorKind.ERROR)
+        if ruling is not None:
+            self.facts.change.rulings.append(ruling)
+        if done:
             ended = Completion(task.id, task.state, task.attempt, lease.started_at, now.wall, word.text, number)
             self.facts.change.completions.append(ended)
             self.completed.append(lease)
@@ -115,6 +125,15 @@ class Exchange:
         self.facts.failed += 1
         if update.state == TaskState.DEAD:
             self.facts.dead.append(DeadTask(task.id, queue, now.wall, failure.kind, failure.message))
+
+
+def _first(window: Window, *, all_of_it: bool) -> tuple[ReadyTask | None, Callable[[ReadyTask], None]]:
+    """Return the task that is next, and what takes it out."""
+    task = window.peek()
+    alone = window.peek_alone() if all_of_it else None
+    if alone is None or (task is not None and (task.lane, task.rank) <= (alone.lane, alone.rank)):
+        return task, window.take
+    return alone, window.take_alone
 
 
 def _holds(lease: Lease | None, word: Settlement) -> bool:

@@ -158,9 +158,15 @@ class QueueOwner(Storing):
         A store that has failed is tried again even for nothing: nobody else would find out that it is well.
         """
         wanted = exchange is not None and bool(exchange.wants) and not (self.paused or self.stopping)
-        may_begin = (wanted and self.window.peek() is not None) or (self._free() > 0 and self._launcher.has_work())
+        found = self.window.peek() is not None or (self._runs_nothing and self.window.peek_alone() is not None)
+        may_begin = (wanted and found) or (self._free() > 0 and self._launcher.has_work())
         said = exchange is not None and bool(exchange.facts.change)
         return may_begin or said or bool(self.outcomes.facts.change) or self.places.is_due(now) or bool(self.trouble)
+
+    @property
+    def _runs_nothing(self) -> bool:
+        """Whether all its tasks are for consumers."""
+        return self.settings.concurrency == 0 or not self.settings.handlers
 
     def _free(self) -> int:
         if self.paused or self.stopping:
@@ -180,7 +186,8 @@ class QueueOwner(Storing):
     def _serve(self, exchange: Exchange | None, now: Moment) -> None:
         if exchange is not None:
             numbers = iter(self._launcher.next_number, 0)
-            exchange.serve(self.leases, self.window, numbers, now, closed=self.paused or self.stopping)
+            closed, all_of_it = self.paused or self.stopping, self._runs_nothing
+            exchange.serve(self.leases, self.window, numbers, now, closed=closed, all_of_it=all_of_it)
 
     def _take_in(self, arrivals: Arrivals, transaction: Transaction, now: Moment) -> None:
         room = None
@@ -208,7 +215,7 @@ class QueueOwner(Storing):
             hand_outs=facts.hand_outs + asked.hand_outs + [launch.row() for launch in launches],
             hand_outs_ended=facts.hand_outs_ended + asked.hand_outs_ended,
             keys=arrivals.keys if arrivals is not None else [],
-            rulings=facts.rulings,
+            rulings=facts.rulings + asked.rulings,
         )
 
     def _undo(self, arrivals: Arrivals | None, exchange: Exchange | None, launches: list[Launch]) -> None:

@@ -194,11 +194,13 @@ class Window:
                     yield task
 
     def _shrink(self) -> None:
-        """Leave the tail to the store again, so that what is kept is at most the limit."""
+        """Leave the tail to the store again, so that what is kept is about the limit at most."""
         kept: list[ReadyTask] = []
         size = 0
         for task in self._in_order():
-            if kept and (len(kept) >= self._limit or size + len(task.context) > self._max_bytes):
+            full = len(kept) >= self._limit or size + len(task.context) > self._max_bytes
+            # Those that share a key stay together: what is left to the store is read from behind the last key.
+            if kept and full and _place(task) != _place(kept[-1]):
                 break
             kept.append(task)
             size += len(task.context)

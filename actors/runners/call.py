@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from callboard.actors.handler_loading import Handler, is_async
 from callboard.actors.handlers import Discard, Error, Launched, Ok, TaskContext, TaskFailed
-from callboard.actors.processes import exit_name
-from callboard.actors.runners.launched import pid_of, wait_for
+from callboard.actors.processes import exit_name, identify
+from callboard.actors.runners.launched import kill_launched, pid_of, wait_for
 from callboard.actors.runners.threads import in_thread
 from callboard.actors.task import ErrorKind
 
@@ -87,7 +87,7 @@ class CallRunner:
         try:
             value = await self._perform(ctx)
             if isinstance(value, Launched):
-                outcome = await in_thread(functools.partial(self._judge, value, ctx))  # it waits for that process
+                outcome = await self._follow_async(ctx, value.process)
             else:
                 outcome = self._judge(value, ctx)
         except asyncio.CancelledError as error:
@@ -103,6 +103,19 @@ class CallRunner:
                 ctx.log.exception("after_error has failed itself")
         return outcome
 
+    async def _follow_async(self, ctx: TaskContext, process: Any) -> AttemptOutcome:
+        """Have a thread follow a launched process, which does not outlive a cancellation."""
+        pid = pid_of(process)
+        known = None if pid is None else identify(pid)
+        given_up = threading.Event()
+        try:
+            return await in_thread(functools.partial(self._follow, ctx, process, given_up))
+        except asyncio.CancelledError:
+            given_up.set()
+            if known is not None:
+                kill_launched(known)
+            raise
+
     def _reacts_to(self, outcome: AttemptOutcome, raised: BaseException | None) -> bool:
         if isinstance(raised, MemoryError):
             return False  # whatever it does would need some
@@ -114,15 +127,16 @@ class CallRunner:
         assert self._handler.after_error is not None
         return self._handler.after_error(ctx, error)
 
-    def _follow(self, ctx: TaskContext, process: Any) -> AttemptOutcome:
-        """Wait for a launched process, and have it decided what its end means."""
+    def _follow(self, ctx: TaskContext, process: Any, given_up: threading.Event | None = None) -> AttemptOutcome:
+        """Wait for a launched process, and have it decided what its end means, unless the attempt has been given up."""
         pid = pid_of(process)
         if pid is None:
             text = f"returned Launched({_show(process)}), which is no process: it takes a subprocess.Popen or a pid"
             return failure(ErrorKind.RETURNED, text)
         self._launched(pid)
         end = wait_for(process, pid)
-        if self._handler.after_async is not None:
+        wanted = given_up is None or not given_up.is_set()
+        if wanted and self._handler.after_async is not None:
             value = self._handler.after_async(ctx, end)
             if inspect.isawaitable(value):
                 value = self._wait_for(value)

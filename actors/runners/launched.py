@@ -1,12 +1,15 @@
-"""Wait for a process that a task has launched, whoever's child it is."""
+"""Wait for a process that a task has launched, whoever's child it is, or kill it."""
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
 import time
 from typing import Any, Final
 
 from callboard.actors.handlers import ProcessEnd
+from callboard.actors.processes import Ident, descendants, identify, is_alive, kill
 
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
@@ -32,6 +35,22 @@ def wait_for(process: Any, pid: int) -> ProcessEnd:
         _wait_for_stranger(pid)
         return ProcessEnd(pid, None)
     return ProcessEnd(pid, os.waitstatus_to_exitcode(status))
+
+
+def kill_launched(process: Ident) -> None:
+    """SIGKILL it with its process group, if it leads one, and with what it has started.
+
+    A stranger is left alone: it would survive the end of this process as well.
+    """
+    me = identify(os.getpid())
+    if me is None or process not in descendants(me) or not is_alive(process):
+        return
+    family = descendants(process)
+    with contextlib.suppress(OSError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+    for one in (process, *family):
+        kill(one)
 
 
 def _wait_for_stranger(pid: int) -> None:

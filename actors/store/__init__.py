@@ -80,6 +80,8 @@ class Transaction(Protocol):
     def move(self, task: ReadyTask, to: str, priority: int, run_at: int | None) -> bool:
         """Move a waiting task to another queue, where it waits for its time (None: the one it has); False: no such queue.
 
+        Its interruptions are forgotten: they were counted, and a suspect was made of it, by this queue's workers.
+
         The one change that concerns two queues: their owners need nothing of one another, for the task's row and both
         counts change together, and the other owner finds it when it looks for due tasks.
         """

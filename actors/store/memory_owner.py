@@ -86,7 +86,7 @@ class MemoryTransaction:
         if to not in self._data.queues:
             return False
         values: dict[str, Any] = {"queue": to, "state": str(state_after_move(task)), "priority": priority}
-        values |= dict.fromkeys(("hand_out", "lane", "rank"), 0)
+        values |= dict.fromkeys(("hand_out", "lane", "rank", "interruptions"), 0)
         self._replace(task.id, task.state, **values, **({} if run_at is None else {"run_at": run_at}))
         return True
 

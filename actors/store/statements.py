@@ -227,8 +227,9 @@ MOVE = prepare(
     .values(
         queue=bindparam("to"),
         run_at=func.coalesce(bindparam("new_run_at"), tasks.c.run_at),
-        # Another queue's hand-outs have numbers of their own, and its places too: it gets one when it is due.
-        **dict.fromkeys(("hand_out", "lane", "rank"), literal_column("0")),
+        # Another queue's hand-outs have numbers of their own, and its places too: it gets one when it is due. Where it
+        # stands, and how often it was interrupted, was due to this queue's workers.
+        **dict.fromkeys(("hand_out", "lane", "rank", "interruptions"), literal_column("0")),
         **{name: bindparam(f"new_{name}") for name in ("state", "priority")},
     ),
 )

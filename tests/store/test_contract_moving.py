@@ -4,7 +4,7 @@ import pytest
 
 from callboard.actors.errors import StaleChange
 from callboard.actors.ordering import Order
-from callboard.actors.store import Change, HandOut, QueueStore, Store
+from callboard.actors.store import Change, HandOut, QueueStore, Ruling, Store
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, completion, insert, move, numbers, put, task_id
 
@@ -64,17 +64,29 @@ def test_a_moved_task_waits_in_the_other_queue(
     store: Store, owner: QueueStore, other: QueueStore, state: str, waits: str
 ) -> None:
     put(owner, insert(1, run_at=NOW + 7))
-    move(owner, [1], state, hand_out=500, attempt=2)
+    move(owner, [1], state, hand_out=500, attempt=2, interruptions=2_003)
     (task,) = owner.load([task_id(1)])
     with owner.transaction() as transaction:
         assert transaction.move(task, "other", 4, NOW + 9)
     (moved,) = other.load([task_id(1)])
     assert (moved.state, moved.priority, moved.attempt, moved.hand_out) == (waits, 4, 2, 0)
+    assert moved.interruptions == 0  # what it has earned was earned in the other queue's workers
     assert (owner.load([task_id(1)]), other.next_due()) == ([], NOW + 9)
     assert (sum(owner.counts().values()), other.counts()[TaskState(waits)], sum(other.counts().values())) == (0, 1, 1)
     with other.transaction() as transaction:
         assert numbers([task.id for task in transaction.due(NOW + 9, 9, 1)]) == [1]
     assert other.counts()[TaskState.AVAILABLE] == 1
+
+
+def test_a_suspect_can_be_acquitted_where_it_is_moved(owner: QueueStore, other: QueueStore) -> None:
+    put(owner, insert(1))
+    move(owner, [1], "available", failures=2, interruptions=1_000)
+    (task,) = owner.load([task_id(1)])
+    with owner.transaction() as transaction:
+        assert transaction.move(task, "other", 0, NOW)
+        transaction.apply(Change(rulings=[Ruling(task_id(1), guilty=False)]))
+    (moved,) = other.load([task_id(1)])
+    assert (moved.failures, moved.interruptions) == (1, 0)
 
 
 def test_a_moved_task_keeps_its_time_where_none_is_given(owner: QueueStore, other: QueueStore) -> None:

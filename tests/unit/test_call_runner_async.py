@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callboard.actors.handlers import TaskContext
+from callboard.actors.handler_loading import Handler
+from callboard.actors.handlers import Launched, ProcessEnd, TaskContext
+from callboard.actors.processes import identify, is_alive, kill
 from callboard.actors.runners.call import AttemptOutcome, CallRunner
+from tests.support.polling import eventually
 
 CTX = TaskContext("id", "mail", "work", {"a": 1}, 1, 3, 0.0, Path(), "memory:")
 MakeRunner = Callable[[Callable[[TaskContext], Any]], CallRunner]
@@ -91,3 +97,58 @@ def test_an_awaitable_that_fails_to_be_one_is_an_error(runner: MakeRunner) -> No
             raise LookupError("lost")
 
     assert message(runner(lambda _ctx: Broken()).run(CTX)) == "LookupError: lost"
+
+
+PARENT = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("by_pid", [False, True], ids=["popen", "pid"])
+@pytest.mark.parametrize("own_group", [False, True], ids=["its group", "a group of its own"])
+def test_a_launched_process_dies_with_its_cancelled_attempt(by_pid: bool, own_group: bool) -> None:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=pipe, stdout=pipe, process_group=0 if own_group else None
+    )
+    assert process.stdout is not None
+    family = [identify(process.pid), identify(int(process.stdout.readline()))]
+    told: list[ProcessEnd] = []
+
+    async def handler(_ctx: TaskContext) -> Launched:
+        return Launched(process.pid if by_pid else process)
+
+    runner = CallRunner(Handler(handler, None, lambda _ctx, end: told.append(end)), strict=False)
+    _cancel(runner, lambda: eventually(lambda: not any(one is not None and is_alive(one) for one in family)))
+    assert told == []
+    process.communicate()
+
+
+def test_a_stranger_is_not_killed_for_a_cancelled_attempt() -> None:
+    script = "sleep 600 >&- 2>&- & echo $!"  # its parent ends: it is nobody's here
+    stranger = identify(int(subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout))
+    assert stranger is not None
+
+    async def handler(_ctx: TaskContext) -> Launched:
+        return Launched(stranger.pid)
+
+    def look() -> None:
+        assert is_alive(stranger)
+        kill(stranger)
+
+    _cancel(CallRunner(handler, strict=False), look)
+
+
+def _cancel(runner: CallRunner, look: Callable[[], object]) -> None:
+    """Cancel an attempt while it waits for its process, look, and let the wait come to its end."""
+    waits = threading.Event()
+    runner._launched = lambda _pid: waits.set()
+
+    async def cancel() -> AttemptOutcome:
+        attempt = asyncio.create_task(runner.run_async(CTX))
+        await asyncio.to_thread(waits.wait)
+        attempt.cancel()
+        outcome = await attempt
+        look()
+        eventually(lambda: "beside the loop" not in {thread.name for thread in threading.enumerate()})
+        return outcome
+
+    assert message(asyncio.run(cancel())) == "CancelledError"

@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from callboard.actors.cli.tree import _doing
+from callboard.actors.crew import Moment, Slot
 from callboard.actors.describing import describe
+from callboard.actors.editing import edit
+from callboard.actors.errors import StoreUnavailable
+from callboard.actors.messages import EditTask, TasksChanged
 from callboard.actors.showing import worker_shown
+from callboard.actors.task import NewTask
 from callboard.conf.settings import QueueSettings
+from tests.support.breakable_store import Breakage
+from tests.support.consumers import fetch, places, say
 from tests.support.made_tasks import new_task
 from tests.support.played_slots import PlayedSlots
 from tests.support.stages import Stage
@@ -24,6 +31,18 @@ class SlotsStage(Stage):
         while worker.inbox:
             worker.take()
             worker.begin(self.wall)
+
+
+def with_suspects(folder: Path) -> tuple[SlotsStage, list[NewTask]]:
+    """Let two tasks run in a process that dies."""
+    stage = SlotsStage(folder, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.staff()
+    suspects = [new_task(), new_task()]
+    stage.submit(*suspects)
+    stage.begin_all(stage.worker)
+    stage.lose(stage.worker, -11)
+    stage.turn()
+    return stage, suspects
 
 
 @pytest.fixture
@@ -89,6 +108,39 @@ def test_suspects_run_alone_in_workers_of_their_own_while_others_go_on(stage: Sl
     assert {slot.name for slot in alone} <= set(stage.killed)  # nobody needs them any more
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_consumers_get_the_suspects_of_a_queue_that_has_no_workers_any_more(tmp_path: Path, restarted: bool) -> None:
+    stage, suspects = with_suspects(tmp_path)
+    assert fetch(stage, 5) == []  # they are to run alone in workers
+    stage.owner.scale(0)
+    if restarted:
+        stage.restart()
+    tasks = [*suspects, new_task()]
+    stage.submit(tasks[2])
+    stage.owned.breakage = Breakage.COMMIT
+    with pytest.raises(StoreUnavailable):
+        fetch(stage, 5)
+    stage.owned.breakage = Breakage.NONE
+    held = fetch(stage, 5)
+    assert places(held, tasks) == [0, 1, 2]
+    assert say(stage, held[0].ack(), held[1].fail()) == ["done", "done"]
+    assert stage.states(*suspects) == ["completed", "retryable"]
+    charges = [[(error["charged"], error.get("suspect")) for error in stage.task(task.id).errors] for task in suspects]
+    assert charges == [[(False, False)], [(False, False), (True, None)]]
+    stage.close()
+
+
+def test_a_suspect_that_is_moved_to_another_queue_is_none_there(tmp_path: Path) -> None:
+    stage, tasks = with_suspects(tmp_path)
+    stage.store.put_queue("other", stage.owner.settings.model_dump_json(), "", stage.wall)
+    edit(stage.owner, EditTask("r", "mail", 1, tasks[0].id, to_queue="other"), "registry", stage.now)
+    owned, _ = stage.store.own("other")
+    (moved,) = owned.load([tasks[0].id])
+    assert (moved.failures, moved.interruptions) == (0, 0)
+    assert [(error["charged"], error["suspect"]) for error in stage.task(moved.id).errors] == [(False, False)]
+    stage.close()
+
+
 def test_the_only_one_that_ran_in_a_process_that_died_is_to_blame(stage: SlotsStage) -> None:
     task = new_task(max_retries=0)
     stage.submit(task)
@@ -112,3 +164,40 @@ def test_the_queue_is_described_with_what_runs_in_each_worker(stage: SlotsStage)
     assert status.utilisation == pytest.approx(0.7)  # 7 of 10, since the queue was opened
     lines = [_doing(worker_shown(worker, "mail")) for worker in status.workers]
     assert sorted(line.partition(" for ")[2] for line in lines) == ["6s and 1 more", "6s and 1 more", "6s and 2 more"]
+
+
+@pytest.mark.parametrize(("end", "state"), [("complete", "completed"), ("fail", "cancelled")])
+def test_one_that_ends_while_its_neighbours_are_being_cancelled_is_answered_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, state: str
+) -> None:
+    stage = SlotsStage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.staff()
+    tasks = [new_task() for _ in range(3)]
+    stage.submit(*tasks)
+    worker = stage.worker
+    stage.begin_all(worker)
+    stage.turn()
+    reclaim = stage.commands.reclaim
+
+    def reclaim_and_end(task_id: str, now: Moment) -> tuple[Slot, int] | None:
+        place = reclaim(task_id, now)
+        if task_id == tasks[0].id:
+            key = next(key for key, run in worker.running.items() if run.id == task_id)
+            getattr(worker, end)(key, stage.wall)
+        return place
+
+    monkeypatch.setattr(stage.commands, "reclaim", reclaim_and_end)
+    stage.commands.cancel("r", tuple(task.id for task in tasks), "somebody", stage.now)
+    stage.turn()
+    assert len(worker.inbox) == 2  # nobody is to die for the first
+    while worker.inbox:
+        worker.stop(stage.wall, can=True)
+    stage.turn()
+    ((_, reply),) = stage.replies
+    assert isinstance(reply, TasksChanged)
+    unchanged = {tasks[0].id: "completed"} if end == "complete" else {}
+    assert reply.unchanged == unchanged
+    assert set(reply.changed) == {task.id for task in tasks} - unchanged.keys()
+    assert stage.states(*tasks) == [state, "cancelled", "cancelled"]
+    assert not stage.owner.outcomes.awaited
+    stage.close()

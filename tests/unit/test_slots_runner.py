@@ -4,6 +4,8 @@ import asyncio
 import contextvars
 import os
 import select
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.hand_out import JournalReader, JournalWriter, Mark, Record
-from callboard.actors.handlers import TaskContext
+from callboard.actors.handlers import Launched, TaskContext
 from callboard.actors.messages import RunTask, StopTask
 from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
 from callboard.actors.runners.slots import Slots
@@ -153,6 +155,24 @@ def test_an_async_task_is_stopped_alone_and_says_why(bench: Bench) -> None:
     gate.open.set()
     assert bench.ends(3)[2][2] == Mark.COMPLETED
     assert not bench.slots.spent
+
+
+def test_a_launched_process_does_not_outlive_its_task_though_others_go_on(bench: Bench) -> None:
+    gate, launched = Gate(), list[subprocess.Popen[bytes]]()
+
+    async def launches(_: TaskContext) -> Launched:
+        launched.append(subprocess.Popen(["sleep", "600"]))  # noqa: ASYNC220 - as docs/workers.md has it
+        return Launched(launched[0])
+
+    bench.handles("launches", launches)
+    bench.handles("gate", gate.wait)
+    bench.run(1, "launches", "gate")
+    eventually(lambda: launched and gate.inside)
+    bench.slots.stop(StopTask(1, 0, timed_out=True))
+    assert b'"kind": "timeout"' in bench.ends(1)[0][3]
+    assert eventually(launched[0].poll) == -signal.SIGKILL
+    gate.open.set()
+    assert bench.ends(2)[1][2] == Mark.COMPLETED
 
 
 def test_one_that_ends_well_though_it_was_asked_to_stop_has_ended_well(bench: Bench) -> None:

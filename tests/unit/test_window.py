@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from callboard.actors.store import ReadyTask
-from callboard.actors.suspicion import ALONE
+from callboard.actors.suspicion import ALONE, Standing
 from callboard.actors.window import Window
 from tests.support.made_tasks import ready_task
 
@@ -302,6 +302,23 @@ def test_any_tasks_come_out_sorted(keys: list[tuple[int, int]]) -> None:
     for lane, rank in keys:
         window.push(task(rank, lane))
     assert popped(window) == [f"{lane}/{rank}" for lane, rank in sorted(keys)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9), st.sampled_from(["", "x" * 30]), st.booleans())))
+def test_those_that_share_a_key_are_all_in_memory_or_all_behind_the_edge(
+    places: list[tuple[int, int, str, bool]],
+) -> None:
+    window = whole(limit=3, max_bytes=60)
+    pushed: list[ReadyTask] = []
+    for lane, rank, context, alone in places:
+        interruptions = Standing.SUSPECT if alone else 0
+        one = ready_task(str(len(pushed)), lane=lane, rank=rank, context=context, interruptions=interruptions)
+        pushed.append(one)
+        window.push(one)
+        edge = window.edge
+        for other in pushed:
+            behind = edge is not None and (other.lane, other.rank) > edge
+            assert (other.id in window) != behind, f"{other} is lost, or in two places"
 
 
 def test_tasks_that_come_and_go_leave_nothing_behind_though_none_is_handed_out() -> None:
