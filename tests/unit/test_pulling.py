@@ -334,12 +334,15 @@ def test_what_lies_behind_the_window_is_told_of_and_fetched_next(tmp_path: Path)
     stage.close()
 
 
-def test_what_must_run_alone_does_not_keep_consumers_from_what_lies_behind_it(stage: Stage) -> None:
+def test_what_must_run_alone_does_not_keep_consumers_from_what_lies_behind_it(tmp_path: Path) -> None:
+    """Where the queue has workers of its own: they are for what must run alone."""
+    stage = Stage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=1))
     suspects = [ready_task(str(rank), rank=rank, context="x" * 700_000, interruptions=ALONE) for rank in range(4)]
     stage.owner.window.filled(suspects, everything=False, elsewhere=())
     task = new_task()
     stage.submit(task)
     assert [held.task_id for held in fetch(stage)] == [task.id]
+    stage.close()
 
 
 def test_nobody_is_told_to_ask_again_when_the_window_can_not_be_filled() -> None:
@@ -348,7 +351,7 @@ def test_nobody_is_told_to_ask_again_when_the_window_can_not_be_filled() -> None
         rows = [ready_task(str(rank), rank=rank, interruptions=ALONE) for rank in range(first, first + 8)]
         window.filled(rows, everything=False, elsewhere=())
     asked = Exchange((), (want(),))
-    asked.serve(Leases(), window, count(1), Moment(WALL, 1_000.0), closed=False)
+    asked.serve(Leases(), window, count(1), Moment(WALL, 1_000.0), closed=False, all_of_it=False)
     assert asked.given == [Given((), more=False)]
 
 
