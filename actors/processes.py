@@ -159,7 +159,8 @@ def end_tree(idents: Iterable[Ident], within: float = 5.0) -> set[Ident]:
             doomed |= descendants(ident)
         if time.monotonic() > deadline:
             break
-        for ident in doomed:
+        # Parents first: a Queue that outlived its workers by a moment would take their deaths for crashes of their own.
+        for ident in sorted(doomed, key=lambda ident: (ident.started, ident.pid)):
             kill(ident)
         reap_orphans(known=None, among={ident.pid for ident in doomed})
         time.sleep(0.002)

@@ -3,9 +3,13 @@
 import shlex
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import pytest
+
+from tests.support.polling import eventually
 
 
 class Answered(NamedTuple):
@@ -25,8 +29,21 @@ def run_curl(line: str, port: int | None = None, *, of: int = 4000) -> Answered:
     return Answered(int(status), text)
 
 
-def need_port(port: int) -> None:
-    """Skip the test when somebody else uses the port that a document's lines name."""
-    with socket.socket() as probe:
+@contextmanager
+def seeds_port(port: int) -> Iterator[None]:
+    """Have the port that a document's lines name for the block; skip the test when it is used by somebody else.
+
+    For other tests that need it, it waits: its holder among them is who has the UDP port of the same number.
+    """
+    with socket.socket(type=socket.SOCK_DGRAM) as turn, socket.socket() as probe:
+
+        def take() -> bool:
+            with suppress(OSError):
+                turn.bind(("127.0.0.1", port))
+                return True
+            return False
+
+        eventually(take, within=40)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             pytest.skip(f"somebody else uses port {port}")
+        yield

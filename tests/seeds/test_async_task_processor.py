@@ -12,7 +12,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from callboard.actors import Client
-from tests.seeds.curls import need_port, run_curl
+from tests.seeds.curls import run_curl, seeds_port
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
 from tests.support.postgres import PostgresServer
@@ -117,10 +117,9 @@ def test_async_02_the_curl_line_of_the_document_works(server: Server, client: Cl
 
 
 def test_async_02_the_documents_lines_work_unchanged_on_its_port(tmp_path: Path) -> None:
-    need_port(SEED_PORT)
     server = Server(tmp_path, CONFIG)
     server.port = SEED_PORT
-    with server, server.client() as client:
+    with seeds_port(SEED_PORT), server, server.client() as client:
         assert run_curl(HEALTHZ).status == 200
         tasks = json.loads(run_curl(ENQUEUE).text)["tasks"]
         client.wait(tasks[0]["id"])

@@ -1,9 +1,7 @@
 """The first seed, JQS, line by line: each test is named for its line of the conformance list."""
 
-import socket
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from callboard.actors import Client, processes
 from callboard.actors.hand_out import Mark, record
 from callboard.actors.task import parse_time
 from tests.seeds import jqs
+from tests.seeds.curls import seeds_port
 from tests.seeds.jqs import CURL, SEED_PORT, SLEEP, busy, played, run_curl
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
@@ -261,29 +260,10 @@ def test_jqs_25_a_new_kind_of_worker_is_a_class_and_a_line(server: Server, clien
     assert client.wait(client.enqueue("louder", {"text": "you"}).id).result == "YOU"
 
 
-@pytest.fixture
-def turn_for_the_seeds_port() -> Iterator[None]:
-    """Wait for other runs of the tests that use it, as the holder of the UDP port of the same number."""
-    with socket.socket(type=socket.SOCK_DGRAM) as turn:
-
-        def take() -> bool:
-            with suppress(OSError):
-                turn.bind(("127.0.0.1", SEED_PORT))
-                return True
-            return False
-
-        eventually(take, within=40)
-        yield
-
-
-@pytest.mark.usefixtures("turn_for_the_seeds_port")
 def test_jqs_the_curl_line_of_the_document_works_unchanged(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", SEED_PORT)) == 0:
-            pytest.skip(f"somebody else uses port {SEED_PORT}")
     server = Server(tmp_path, SLEEP)
     server.port = SEED_PORT
-    with server, server.client() as client:
+    with seeds_port(SEED_PORT), server, server.client() as client:
         data = run_curl(CURL)
         expected = {"queue": "sleep", "context": {"timeout": 5000}, "max_retries": 2, "backoff_ms": 2000, "priority": "high"}
         assert {name: data[name] for name in expected} == expected

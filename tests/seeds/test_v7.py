@@ -13,7 +13,7 @@ import pytest
 
 from callboard.actors import Client, LocalClient, processes
 from callboard.actors.options import MAX_PRIORITY
-from tests.seeds.curls import need_port, run_curl
+from tests.seeds.curls import run_curl, seeds_port
 from tests.seeds.v7_tasks import PLAY
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
@@ -85,10 +85,9 @@ def test_v7_01_the_curl_line_of_the_document_works(server: Server, client: Clien
 
 
 def test_v7_01_the_curl_line_of_the_document_works_unchanged_with_the_shipped_configuration(tmp_path: Path) -> None:
-    need_port(PORT)
     server = Server(tmp_path, (Path(__file__).parents[2] / "conf" / "callboard.toml").read_text())
     server.port = PORT
-    with server, server.client() as client:
+    with seeds_port(PORT), server, server.client() as client:
         answer = run_curl(CURL)
         assert answer.status == 200
         assert client.wait(json.loads(answer.text)["data"]["id"]).result == {"user_id": 123}

@@ -76,6 +76,24 @@ def test_a_tree_is_ended_with_all_its_descendants() -> None:
         assert not any(map(processes.is_alive, tree))
 
 
+def test_parents_are_killed_before_their_children_and_so_see_none_of_them_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "sh -c 'sh -c \"sleep 1000 & echo started; wait\" & wait' & wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        root = processes.identify(shell.pid)
+        assert root is not None
+        line = [root]
+        while below := processes.descendants(line[-1]):
+            line.append(min(below, key=lambda ident: ident.pid))
+        killed: list[Ident] = []
+        kill = processes.kill
+        monkeypatch.setattr(processes, "kill", lambda ident: killed.append(ident) or kill(ident))
+        assert processes.end_tree(set(line)) == set()
+        assert killed[: len(line)] == line
+        assert len(line) == 4
+
+
 def test_a_subreaper_ends_orphans_of_orphans_but_not_whom_it_knows() -> None:
     # In a process of its own: pytest has children that aren't orphans.
     script = """
