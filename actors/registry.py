@@ -14,6 +14,7 @@ from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
+    ApplySettings,
     DeadLetterAt,
     Ping,
     Pong,
@@ -115,6 +116,11 @@ class RegistryActor(StandingBy):
             # Who takes over one of another server's queues takes over all of them, those that it has made as well.
             self.expect_rescan(0)
         entry.came_up(message, sender)
+        if entry.put is not None and entry.put[1] > message.settings_version:
+            # They were stored after it had read its own.
+            self.send(sender, ApplySettings(entry.name, *entry.put))
+            entry.have_settings(*entry.put)
+        entry.put = None
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
         self.answer_waiting(entry)
