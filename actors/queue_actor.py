@@ -96,7 +96,6 @@ class QueueActor(QueueRequests, QueueEvents):
             store, ownership = owned
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
-            owner.settings_version = ownership.settings_version
             self.publish(owner, message.events, rested=message.rested)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)

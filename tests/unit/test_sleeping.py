@@ -78,7 +78,7 @@ def test_with_nothing_to_do_it_lets_its_workers_go_and_then_itself(bed: Bed) -> 
     bed.let_die()
     owner = bed.stage.owner
     assert bed.sleeping.asleep
-    assert bed.said == [QueueAsleep("mail", owner.incarnation, 0, None, history=False)]
+    assert bed.said == [QueueAsleep("mail", owner.incarnation, 1, None, history=False)]
     assert bed.stage.workers == {}
 
 
