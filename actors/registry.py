@@ -15,7 +15,6 @@ from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
-    DeadLetterAt,
     Ping,
     Pong,
     PublishEvents,
@@ -124,11 +123,7 @@ class RegistryActor(StandingBy):
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
         self.answer_waiting(entry)
-        dead_letter = self.roll.get(DEAD_LETTER)
-        if dead_letter is not None and dead_letter.ready is not None:
-            # Its address is a new one after each start, so everybody is told when it comes up.
-            for other in self.roll.live() if entry is dead_letter else [entry]:
-                self.send(other.address, DeadLetterAt(dead_letter.address))
+        self.tell_of_dead_letter(entry)
         self.go_on()
 
     @handles(QueueNotReady)

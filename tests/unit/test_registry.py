@@ -7,7 +7,16 @@ from typing import Any, cast
 import pytest
 
 from callboard.actors.children import Child
-from callboard.actors.messages import ApplySettings, FindQueue, PutQueue, QueueFound, QueueReady, StartRegistry
+from callboard.actors.messages import (
+    ApplySettings,
+    DeadLetterAt,
+    FindQueue,
+    PutQueue,
+    QueueFound,
+    QueueReady,
+    QueueStandsBy,
+    StartRegistry,
+)
 from callboard.actors.processes import Ident
 from callboard.actors.registry import RegistryActor
 from callboard.actors.roll import Entry, Roll, Sleep
@@ -85,3 +94,17 @@ def test_settings_that_a_queue_has_read_at_its_start_are_not_passed_on_again(reg
     registry.put_queue(PutQueue("p", "mail", NEW), "y")
     registry.come_up("mail", NEW, version)
     assert registry.sent_of(ApplySettings) == []
+
+
+def test_all_queues_are_told_where_the_dead_letter_is_and_when_another_server_has_it(registry: Played) -> None:
+    for name in ("mail", "dead_letter", "late"):
+        registry.starting(name)
+    registry.come_up("mail")
+    assert registry.sent_of(DeadLetterAt) == []
+    registry.queue_stands_by(QueueStandsBy("dead_letter", "another server"), "dead_letter")
+    assert registry.sent_of(DeadLetterAt) == [("mail", DeadLetterAt(None))]
+    registry.come_up("late")
+    assert registry.sent_of(DeadLetterAt)[1:] == [("late", DeadLetterAt(None))]
+    registry.come_up("dead_letter")
+    here = DeadLetterAt("dead_letter")
+    assert registry.sent_of(DeadLetterAt)[2:] == [(name, here) for name in ("mail", "dead_letter", "late")]
