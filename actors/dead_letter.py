@@ -5,17 +5,14 @@ elsewhere keep their own queue and are only announced here; the store holds all 
 owning queue.
 """
 
-import logging
-
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
+from callboard.actors.deaths import log_deaths
 from callboard.actors.messages import DeathsNoted, TasksDied
 from callboard.actors.queue_actor import QueueActor
 
 NAME = "dead_letter"
-
-log = logging.getLogger(__name__)
 
 
 class DeadLetterActor(QueueActor):
@@ -24,6 +21,5 @@ class DeadLetterActor(QueueActor):
     @handles(TasksDied)
     def note(self, message: TasksDied, sender: ActorAddress) -> None:
         """Take note of tasks that a queue has given up, and say so in the log: somebody should look."""
-        for task in message.tasks:
-            log.warning("task %s of queue %s is dead (%s): %s", task.id, task.queue, task.kind, task.message)
+        log_deaths(message.tasks)
         self.send(sender, DeathsNoted(message.number))

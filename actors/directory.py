@@ -71,6 +71,7 @@ class Directory(Wakes):
             self.send(entry.address, ApplySettings(entry.name, settings, row.settings_version))
             entry.have_settings(settings, row.settings_version)
         else:
+            entry.put = (settings, row.settings_version)
             # With these there may be something to do.
             entry.wake()
         self.send(sender, QueuePut(message.request_id, message.queue, entry is None))

@@ -129,10 +129,10 @@ class Hiring:
             if self._failures > 1 and not self.trouble:
                 self.failed(f"they die at once (exit {exit_name})")
 
-    def apply(self, settings: QueueSettings) -> None:
-        """Prepare for new settings: workers that were started with others of their own options are replaced."""
-        old = self._owner.settings
-        if any(getattr(old, name) != getattr(settings, name) for name in _REPLACED_WHEN_CHANGED):
+    def settings_changed(self, before: QueueSettings) -> None:
+        """Go on with the owner's new settings: workers that were started with others of their own options are replaced."""
+        settings = self._owner.settings
+        if any(getattr(before, name) != getattr(settings, name) for name in _REPLACED_WHEN_CHANGED):
             for slot in self._owner.crew.slots.values():
                 slot.retiring = True
             self._failures, self._not_before, self.trouble = 0, 0.0, ""

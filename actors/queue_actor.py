@@ -20,6 +20,7 @@ from callboard.actors.base import Child, handles
 from callboard.actors.claim import LOOK_SECONDS, Claim
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
+from callboard.actors.deaths import Deaths
 from callboard.actors.errors import StaleChange, StoreUnavailable, Superseded
 from callboard.actors.foreman import Kill
 from callboard.actors.hiring import Hiring
@@ -37,7 +38,6 @@ from callboard.actors.messages import (
     Report,
     StartQueue,
     StopQueue,
-    TasksDied,
     WorkerFailed,
     WorkerReady,
 )
@@ -65,9 +65,7 @@ class QueueActor(QueueRequests, QueueEvents):
         # Thousands of tasks a second come and go without making a cycle: looking for one every 700 objects costs 7 %.
         gc.set_threshold(50_000, 20, 100)
         self._claim: Claim
-        self._dead_letter: ActorAddress | None = None
-        self._deaths_sent = 0
-        self._deaths_noted = 0
+        self._deaths = Deaths()
 
     # ------------------------------------------------------------ life
 
@@ -96,7 +94,6 @@ class QueueActor(QueueRequests, QueueEvents):
             store, ownership = owned
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
-            owner.settings_version = ownership.settings_version
             self.publish(owner, message.events, rested=message.rested)
             folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
@@ -190,25 +187,19 @@ class QueueActor(QueueRequests, QueueEvents):
 
     @handles(DeadLetterAt)
     def forward_dead_to(self, message: DeadLetterAt, _sender: ActorAddress) -> None:
-        """Forward what dies to this DeadLetter; an earlier one will note nothing any more."""
-        self._dead_letter = message.address
-        self._deaths_noted = self._deaths_sent
+        """Forward what dies to this DeadLetter, or to none."""
+        self._deaths.dead_letter_at(message.address)
         self._forward_dead()
 
     @handles(DeathsNoted)
     def deaths_noted(self, message: DeathsNoted, _sender: ActorAddress) -> None:
         """Send the DeadLetter what has died meanwhile."""
-        self._deaths_noted = message.number
+        self._deaths.noted(message.number)
         self._forward_dead()
 
     def _forward_dead(self) -> None:
-        """Forward the newest dead; one unanswered message at a time, the rest is in the store anyway."""
-        owner = self.owner
-        if owner is None or not owner.dead or self._dead_letter is None or self._deaths_sent != self._deaths_noted:
-            return
-        self._deaths_sent += 1
-        self.send(self._dead_letter, TasksDied(owner.queue, self._deaths_sent, tuple(owner.dead)))
-        owner.dead = []
+        if self.owner is not None and (news := self._deaths.tell(self.owner)) is not None:
+            self.send(news.to, news.message)
 
     # ------------------------------------------------------------ after every message
 

@@ -70,7 +70,9 @@ class QueueControls(CallboardActor):
     def scale(self, message: ScaleQueue, sender: ActorAddress) -> None:
         """Change the concurrency, now and after a restart."""
         if (owner := self.addressed(message, sender)) is not None:
+            before = owner.settings
             owner.scale(message.concurrency)
+            self.hiring.settings_changed(before)
             changed = SettingsChanged(message.queue, owner.settings, owner.settings_version)
             self.send(self.registry, changed)
             self.answer_described(message.request_id, sender)
@@ -78,9 +80,12 @@ class QueueControls(CallboardActor):
     @handles(ApplySettings)
     def apply_settings(self, message: ApplySettings, _sender: ActorAddress) -> None:
         """Go on with settings that the Registry has stored; workers with the old ones are replaced."""
-        if (owner := self.owner) is not None:
-            self.hiring.apply(message.settings)
+        owner = self.owner
+        # What the owner has stored itself meanwhile was made from these.
+        if owner is not None and message.settings_version >= owner.settings_version:
+            before = owner.settings
             owner.settings, owner.settings_version = message.settings, message.settings_version
+            self.hiring.settings_changed(before)
             self.go_on(read_clocks())
 
     @handles(TaskMoved)
@@ -103,10 +108,12 @@ class QueueControls(CallboardActor):
         slot = owner.crew.slots.get(message.worker)
         if slot is None or slot.retiring:
             return
+        before = owner.settings
         try:
             news = owner.learn(message.learned)
         except StoreUnavailable:
             return  # the next worker will say it, too
+        self.hiring.settings_changed(before)
         if news and self.announce_by is None:
             self.send(self.registry, SettingsChanged(owner.queue, owner.settings, owner.settings_version))
 

@@ -14,7 +14,7 @@ from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.dead_letter import DeadLetterActor
 from callboard.actors.errors import OwnedElsewhere, StoreUnavailable
 from callboard.actors.messages import (
-    DeadLetterAt,
+    ApplySettings,
     Ping,
     Pong,
     PublishEvents,
@@ -115,14 +115,15 @@ class RegistryActor(StandingBy):
             # Who takes over one of another server's queues takes over all of them, those that it has made as well.
             self.expect_rescan(0)
         entry.came_up(message, sender)
+        if entry.put is not None and entry.put[1] > message.settings_version:
+            # They were stored after it had read its own.
+            self.send(sender, ApplySettings(entry.name, *entry.put))
+            entry.have_settings(*entry.put)
+        entry.put = None
         # What it was told at its start may have changed since.
         self.send(sender, PublishEvents(self.events_to))
         self.answer_waiting(entry)
-        dead_letter = self.roll.get(DEAD_LETTER)
-        if dead_letter is not None and dead_letter.ready is not None:
-            # Its address is a new one after each start, so everybody is told when it comes up.
-            for other in self.roll.live() if entry is dead_letter else [entry]:
-                self.send(other.address, DeadLetterAt(dead_letter.address))
+        self.tell_of_dead_letter(entry)
         self.go_on()
 
     @handles(QueueNotReady)

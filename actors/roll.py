@@ -69,6 +69,8 @@ class Entry:
     """It gets all its workers when it starts, not only when there is work for them."""
     errand: bool = False
     """It is woken only to remove old tasks."""
+    put: tuple[QueueSettings, int] | None = None
+    """Settings that were stored while it was not up, and their version: it may have read the ones before."""
 
     def fall_asleep(self, sleep: Sleep) -> None:
         """Note that its owner has nothing to do and is being ended."""

@@ -7,7 +7,7 @@ from thespian.actors import ActorAddress
 from callboard.actors.base import handles
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
 from callboard.actors.events_keeping import EventsKeeping
-from callboard.actors.messages import QueueGone, QueueStandsBy
+from callboard.actors.messages import DeadLetterAt, QueueGone, QueueStandsBy
 from callboard.actors.roll import Entry
 from callboard.conf.store_url import is_postgres
 
@@ -32,6 +32,8 @@ class StandingBy(EventsKeeping):
             log.info("queue %s stands by: it is owned by %s", entry.name, message.holder)
         entry.stands_by(message.holder)
         self.answer_waiting(entry)
+        if entry.name == DEAD_LETTER:
+            self.tell_of_dead_letter(entry)
         self.go_on()
 
     @handles(QueueGone)
@@ -41,6 +43,15 @@ class StandingBy(EventsKeeping):
         if child is not None and entry is not None and entry.child is child and entry.deletion is None:
             self.roll.remove(message.queue)
             self.answer_waiting(entry)
+
+    def tell_of_dead_letter(self, entry: Entry) -> None:
+        """Tell a queue that has come up where the dead letter is; all of them, if it is that one which has an owner now."""
+        dead_letter = self.roll.get(DEAD_LETTER)
+        if dead_letter is None or not (dead_letter.ready or dead_letter.standby):
+            return
+        # Its address is a new one after each start. Where it stands by it has none.
+        for other in self.roll.live() if entry is dead_letter else [entry]:
+            self.send(other.address, DeadLetterAt(dead_letter.address))
 
     def hold_back(self) -> None:
         """Where there may be another server, start nothing before it is known which of both wakes what sleeps."""

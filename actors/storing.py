@@ -40,7 +40,7 @@ class Storing(Pulling):
         super().__init__(queue, rng, now)
         self.store = store
         self.settings = settings
-        self.settings_version = 0
+        self.settings_version = ownership.settings_version
         self.incarnation = ownership.incarnation
         self.paused = ownership.paused
         self.trouble = ""
@@ -93,20 +93,24 @@ class Storing(Pulling):
 
     def scale(self, concurrency: int) -> None:
         """Change the concurrency, now and after a restart. Raises `StoreUnavailable`."""
-        self._set(self.settings.model_copy(update={"concurrency": concurrency}))
+        self._change_settings(lambda stored: stored.model_copy(update={"concurrency": concurrency}))
 
     def learn(self, learned: Mapping[str, TypeDefaults]) -> bool:
         """Take note of what a worker's handlers say of their tasks; True if that is news. Raises `StoreUnavailable`."""
-        settings = self.settings.with_learned(learned)
-        if settings == self.settings:
+        taught = self.settings.with_learned(learned)
+        if taught == self.settings:
             return False
-        self._set(settings)
+        self._change_settings(lambda stored: stored.model_copy(update={"learned": {}}).taught_by(taught))
         return True
 
-    def _set(self, settings: QueueSettings) -> None:
+    def _change_settings(self, change: Callable[[QueueSettings], QueueSettings]) -> None:
+        """Change the stored settings: they may be newer than ours, and the Registry's word of that still on its way."""
         with self.store.transaction() as transaction:
-            self.settings_version = transaction.set_settings(settings.model_dump_json())
-        self.settings = settings
+            text, version = transaction.settings()
+            known = version == self.settings_version
+            settings = change(self.settings if known else QueueSettings.model_validate_json(text))
+            version = transaction.set_settings(settings.model_dump_json())
+        self.settings, self.settings_version = settings, version
 
     def _log(self, change: Change, due: Sequence[ReadyTask] = ()) -> None:
         if transition_log.wanted():

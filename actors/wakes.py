@@ -29,7 +29,7 @@ from callboard.actors.messages import (
     StartRegistry,
     TaskMoved,
 )
-from callboard.actors.roll import Entry, Roll, Sleep, is_needed, sleep_at_start
+from callboard.actors.roll import Entry, Roll, Sleep, has_history, is_needed, sleep_at_start
 from callboard.actors.store import QueueRow, Store
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.actors.store_visits import StoreVisits
@@ -189,7 +189,7 @@ class Wakes(CallboardActor):
         self._next_rescan = min(self._next_rescan, time.monotonic() + seconds)
 
     def _rescan(self) -> None:
-        """Learn of due tasks that no message told of, and of queues that another server has made."""
+        """Learn of due tasks that no message told of, and of what another server has made or left behind."""
         try:
             with self.opened_store() as store:
                 rows, agenda, counts = store.queues(), store.agenda(), store.counts()
@@ -198,12 +198,15 @@ class Wakes(CallboardActor):
             return
         self.take_up(rows, agenda, counts)
         for row in rows:
-            entry, due_at = self.roll.get(row.name), agenda.get(row.name)
-            if entry is None or entry.sleep is None or due_at is None:
+            entry, due_at, tasks = self.roll.get(row.name), agenda.get(row.name), counts.get(row.name, {})
+            if entry is None or entry.sleep is None:
                 continue
+            if entry.sleep.errand_at == float("inf") and has_history(tasks):
+                # It was empty when it went to sleep here; its tasks have ended on another server.
+                entry.sleep.errand_at = time.monotonic() + FIRST_ERRANDS_SECONDS
             if due_at:
                 entry.sleep.note(due_at)
-            elif is_needed(row, counts.get(row.name, {})):
+            elif due_at == 0 and is_needed(row, tasks):
                 # Another server had it awake, and is gone.
                 entry.wake()
 

@@ -31,9 +31,12 @@ class StartQueue:
 
 @dataclass(frozen=True)
 class DeadLetterAt:
-    """Forward what dies to this address from now on."""
+    """Forward what dies to this address from now on.
 
-    address: ActorAddress
+    address: None: another server owns the dead letter, and the Queue is to log what dies.
+    """
+
+    address: ActorAddress | None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ class Transaction(Protocol):
     def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the stored flag itself
         """Store whether the queue is paused."""
 
+    def settings(self) -> tuple[str, int]:
+        """Return the stored settings (JSON text) and their version; nobody changes them before the transaction ends."""
+
     def set_settings(self, settings: str) -> int:
         """Store new settings (JSON text) and return the new settings version."""
 

@@ -62,6 +62,11 @@ class MemoryTransaction:
         queue = self._data.queues[self._queue]
         self._data.queues[self._queue] = replace(queue, row=replace(queue.row, paused=paused))
 
+    def settings(self) -> tuple[str, int]:
+        """Return the stored settings and their version; nobody changes them before the transaction ends."""
+        row = self._data.queues[self._queue].row
+        return row.settings, row.settings_version
+
     def set_settings(self, settings: str) -> int:
         """Store new settings and return their version."""
         queue = self._data.queues[self._queue]

@@ -225,6 +225,7 @@ LOCK_KEYS = (
 )
 KEY_USES = prepare(shared.KEY_USES.statement)
 SET_PAUSED = prepare(shared.SET_PAUSED.statement)
+SETTINGS = prepare(shared.SETTINGS.statement)
 SET_SETTINGS = prepare(shared.SET_SETTINGS.statement)
 DUE = prepare(shared.DUE.statement)
 # A move ends before the other queue can be deleted, or finds that it is; what it leaves behind would belong to nobody.

@@ -46,6 +46,11 @@ class SqlTransaction(ABC):
         """Store whether the queue is paused."""
         self._run(self.statements.SET_PAUSED, of_queue=self._queue, is_paused=int(paused))
 
+    def settings(self) -> tuple[str, int]:
+        """Return the stored settings and their version; nobody changes them before the transaction ends."""
+        settings, version = self._run(self.statements.SETTINGS, of_queue=self._queue).fetchall()[0]
+        return settings, version
+
     def set_settings(self, settings: str) -> int:
         """Store new settings and return their version."""
         rows = self._run(self.statements.SET_SETTINGS, of_queue=self._queue, new_settings=settings).fetchall()

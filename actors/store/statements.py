@@ -203,6 +203,10 @@ KEY_USES = prepare(
     .order_by(key_uses.c.key, key_uses.c.queue),
 )
 SET_PAUSED = prepare(update(queues).where(queues.c.name == bindparam("of_queue")).values(paused=bindparam("is_paused")))
+# Where others may write at the same time, the row is locked. SQLite's transactions are one after the other as it is.
+SETTINGS = prepare(
+    select(queues.c.settings, queues.c.settings_version).where(queues.c.name == bindparam("of_queue")).with_for_update(),
+)
 SET_SETTINGS = prepare(
     update(queues)
     .where(queues.c.name == bindparam("of_queue"))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from callboard.actors.messages import (
+    ApplySettings,
     CancelTasks,
     DescribeQueue,
     DrainQueue,
@@ -131,3 +132,13 @@ def test_a_queue_that_can_not_own_its_tasks_says_why(booted: Booted, queue: Acto
 
 def test_a_queue_that_is_not_in_the_store_is_said_to_be_gone(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
     assert start(booted, queue, tmp_path, name="not-in-the-store") == QueueGone("not-in-the-store")
+
+
+def test_settings_that_are_older_than_its_own_change_nothing(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:
+    ready = start(booted, queue, tmp_path)
+    booted.actor_system.tell(queue, ApplySettings(QUEUE, ready.settings.model_copy(update={"priority": 3}), 2))
+    described = reply_to(booted, queue, DescribeQueue(new_id(), QUEUE, ready.incarnation))
+    assert described.status.settings.priority == 3
+    booted.actor_system.tell(queue, ApplySettings(QUEUE, ready.settings, 1))
+    described = reply_to(booted, queue, DescribeQueue(new_id(), QUEUE, ready.incarnation))
+    assert described.status.settings.priority == 3

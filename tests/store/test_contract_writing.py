@@ -175,7 +175,9 @@ def test_a_new_owner_goes_on_where_the_last_one_stopped(store: Store, owner: Que
         transaction.apply(Change(hand_outs=[HandOut(5, "w", (task_id(1), "")), HandOut(6, "v", (task_id(2),))]))
         transaction.apply(Change(hand_outs=[HandOut(5, "w", ("", ""))], hand_outs_ended=[6]))
         transaction.set_paused(True)
+        assert transaction.settings() == ("{}", 1)
         assert transaction.set_settings('{"concurrency": 3}') == 2
+        assert transaction.settings() == ('{"concurrency": 3}', 2)
     successor, ownership = store.own(QUEUE)
     assert (ownership.last_rank, ownership.last_hand_out, ownership.paused) == (NOW + 77, 6, True)
     assert ownership.settings == '{"concurrency": 3}'

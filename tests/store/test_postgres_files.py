@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
+import pytest
 from sqlalchemy import create_engine
 
 from callboard.actors.store import TaskFilter
@@ -87,3 +88,23 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next_definition(postgr
             assert connection.execute("SELECT count(*) FROM tasks").fetchall() == [(0,)]
         store.put_queue(QUEUE, "{}", "", NOW)
         assert store.counts()[QUEUE][TaskState.AVAILABLE] == 0
+
+
+def test_settings_that_an_owner_has_looked_at_are_not_replaced_before_it_has_changed_them(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.new_database(migrated=True)
+    with closing(open_store(url)) as store, closing(open_store(url)) as other, ThreadPoolExecutor(1) as threads:
+        store.put_queue(QUEUE, "{}", "", NOW)
+        owner, _ = store.own(QUEUE)
+        with owner.transaction() as transaction:
+            looked = transaction.settings()
+            putting = threads.submit(other.put_queue, QUEUE, '{"priority": 9}', "", NOW)
+            with pytest.raises(TimeoutError):
+                putting.result(0.3)
+            assert transaction.settings() == looked == ("{}", 1)
+            assert transaction.set_settings('{"priority": 3}') == 2
+        assert putting.result(30).settings_version == 3
+        with owner.transaction() as transaction:
+            assert transaction.settings() == ('{"priority": 9}', 3)
+        owner.close()

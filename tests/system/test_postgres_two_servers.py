@@ -173,3 +173,23 @@ def test_a_queue_that_sleeps_stays_with_its_server_until_that_is_gone(
         eventually(lambda: second.get(f"/api/tasks/{later}")["data"]["state"] == "completed", within=20)
         eventually(lambda: state(second) == "idle", within=20)
         assert submit(second, ledger.context()).status_code == 201
+
+
+@pytest.mark.timeout(120)
+def test_what_dies_where_only_another_server_has_the_dead_letter_is_logged_and_lets_its_queue_sleep(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    ledger, url = Ledger(tmp_path / "ledger"), postgres_server.new_database()
+    two = {"worker": PATH, "max_retries": 0, "idle_after": "never"}
+    more = "\n[queues.two]\n" + "\n".join(f"{name} = {value!r}" for name, value in two.items())
+    with (
+        Server(tmp_path / "first", CONFIG, arguments=("--store", url)) as first,
+        Server(tmp_path / "second", CONFIG + more, arguments=("--store", url)) as second,
+        second.client() as client,
+    ):
+        assert (state(first, "dead_letter"), state(second, "dead_letter")) == ("running", "standby")
+        dead = client.enqueue("two", ledger.context(fail=True)).id
+        assert client.wait(dead).state == "dead"
+        eventually(lambda: f"task {dead} of queue two is dead" in second.log())
+        httpx2.put(f"{second.url}/api/queues/two", json={**two, "idle_after": "50ms"}, timeout=30).raise_for_status()
+        eventually(lambda: state(second, "two") == "idle", within=20)

@@ -132,12 +132,16 @@ def test_nobody_is_hired_or_let_go_while_the_queue_stops(stage: Stage) -> None:
     assert stage.hire() == []
 
 
+def change(stage: Stage, **options: object) -> None:
+    before = stage.owner.settings
+    stage.owner.settings = before.model_copy(update=options)
+    stage.hiring.settings_changed(before)
+
+
 def test_settings_that_workers_were_started_with_replace_them(stage: Stage) -> None:
     stage.staff()
     old = stage.worker
-    changed = stage.owner.settings.model_copy(update={"strict": True})
-    stage.hiring.apply(changed)
-    stage.owner.settings = changed
+    change(stage, strict=True)
     (new,) = stage.hire()
     assert stage.killed == [old.name]
     stage.lose(old)
@@ -148,9 +152,7 @@ def test_settings_that_workers_were_started_with_replace_them(stage: Stage) -> N
 @pytest.mark.parametrize("option", [{"max_retries": 9}, {"timeout": 5}, {"concurrency": 1}, {"priority": 3}])
 def test_settings_of_tasks_leave_workers_alone(stage: Stage, option: dict[str, int]) -> None:
     stage.staff()
-    changed = stage.owner.settings.model_copy(update=option)
-    stage.hiring.apply(changed)
-    stage.owner.settings = changed
+    change(stage, **option)
     assert stage.hire() == []
     assert stage.killed == []
 
@@ -214,7 +216,7 @@ def test_new_settings_are_tried_at_once(stage: Stage) -> None:
         stage.wait(60)
         fail_to_start(stage)
     assert stage.hiring.due(stage.now) == []
-    stage.hiring.apply(stage.owner.settings.model_copy(update={"worker": "tests:better"}))
+    change(stage, worker="tests:better")
     assert stage.hiring.trouble == ""
     assert len(stage.hiring.due(stage.now)) == 1
 

@@ -10,6 +10,7 @@ from callboard.actors.options import Backoff
 from callboard.actors.store import Change, Insert
 from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
+from callboard.conf.type_defaults import TypeDefaults
 from tests.support.made_tasks import backoff_text, new_task
 from tests.support.stages import Stage
 
@@ -86,6 +87,37 @@ def test_scaling_is_remembered_and_gets_a_new_version_of_the_settings(stage: Sta
     assert stage.owner.settings_version == 2
     stage.restart()
     assert stage.owner.settings.concurrency == 7
+
+
+def put(stage: Stage, **options: object) -> None:
+    """Store new settings as the Registry does, before the owner is told."""
+    settings = QueueSettings.model_validate({"worker": "tests:work", **options})
+    stage.store.put_queue(stage.queue, settings.model_dump_json(), "", stage.wall)
+
+
+def test_scaling_keeps_settings_that_were_put_meanwhile(stage: Stage) -> None:
+    put(stage, priority=7)
+    stage.owner.scale(5)
+    assert (stage.owner.settings.priority, stage.owner.settings.concurrency) == (7, 5)
+    assert stage.owner.settings_version == 3
+    stage.restart()
+    assert (stage.owner.settings.priority, stage.owner.settings.concurrency) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("worker", "known"),
+    [
+        ("tests:work", {"tests:work"}),  # the handler has stayed
+        ("tests:other", set()),  # what was said of another handler is no news
+    ],
+)
+def test_what_workers_say_keeps_settings_that_were_put_meanwhile(stage: Stage, worker: str, known: set[str]) -> None:
+    put(stage, priority=7, worker=worker)
+    assert stage.owner.learn({"tests:work": TypeDefaults(max_retries=9)})
+    for _ in range(2):
+        assert (stage.owner.settings.priority, stage.owner.settings.worker) == (7, worker)
+        assert set(stage.owner.settings.learned) == known
+        stage.restart()
 
 
 def test_a_task_runs_when_it_is_due_and_not_before(stage: Stage) -> None:

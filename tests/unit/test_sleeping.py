@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from callboard.actors.deaths import Deaths
 from callboard.actors.housekeeping import Housekeeping
 from callboard.actors.messages import QueueAsleep
 from callboard.actors.sleeping import UNHEARD_SECONDS, Sleeping
@@ -78,7 +79,7 @@ def test_with_nothing_to_do_it_lets_its_workers_go_and_then_itself(bed: Bed) -> 
     bed.let_die()
     owner = bed.stage.owner
     assert bed.sleeping.asleep
-    assert bed.said == [QueueAsleep("mail", owner.incarnation, 0, None, history=False)]
+    assert bed.said == [QueueAsleep("mail", owner.incarnation, 1, None, history=False)]
     assert bed.stage.workers == {}
 
 
@@ -237,3 +238,36 @@ def test_it_goes_when_all_its_events_have_been_taken(bed: Bed) -> None:
     bed.wait(1)
     bed.let_die()
     assert len(bed.said) == 1
+
+
+def test_a_death_keeps_it_awake_until_somebody_has_been_told(bed: Bed) -> None:
+    deaths = Deaths()
+    (dead,) = bed.stage.let_die()
+    for _ in range(4):
+        bed.wait(8)
+        assert deaths.tell(bed.stage.owner) is None
+    assert (bed.stage.killed, bed.said) == ([], [])
+    deaths.dead_letter_at("here")
+    news = deaths.tell(bed.stage.owner)
+    assert news is not None
+    assert (news.to, [task.id for task in news.message.tasks]) == ("here", [dead.id])
+    bed.wait(8)
+    bed.wait(11)
+    bed.let_die()
+    assert bed.sleeping.asleep
+
+
+def test_where_another_server_has_the_dead_letter_deaths_are_logged_and_keep_nobody_awake(
+    bed: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    deaths = Deaths()
+    deaths.dead_letter_at(None)
+    (dead,) = bed.stage.let_die()
+    assert deaths.tell(bed.stage.owner) is None
+    assert [dead.id in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
+    assert deaths.tell(bed.stage.owner) is None
+    assert len(caplog.records) == 1
+    bed.wait(8)
+    bed.wait(11)
+    bed.let_die()
+    assert bed.sleeping.asleep

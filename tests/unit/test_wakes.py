@@ -1,5 +1,6 @@
 """How the Registry wakes queues that sleep: for whoever asks, for what is due, for old tasks, and each only once."""
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,7 +22,8 @@ from callboard.actors.processes import Ident
 from callboard.actors.roll import Entry, Roll, Sleep
 from callboard.actors.store import QueueRow
 from callboard.actors.store_visits import StoreVisits
-from callboard.actors.wakes import ERRANDS_AT_ONCE, Wakes
+from callboard.actors.task import TaskState
+from callboard.actors.wakes import ERRANDS_AT_ONCE, FIRST_ERRANDS_SECONDS, Wakes
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import WALL
 
@@ -64,10 +66,16 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Played:
     return Played()
 
 
-def offer(registry: Played, monkeypatch: pytest.MonkeyPatch, agenda: dict[str, int]) -> None:
+def offer(
+    registry: Played,
+    monkeypatch: pytest.MonkeyPatch,
+    agenda: dict[str, int],
+    counts: dict[str, dict[TaskState, int]] | None = None,
+) -> None:
     """Give the Registry a store that has these queues; the one called `paused` is."""
-    rows = [QueueRow(name, SETTINGS.model_dump_json(), "", name == "paused", WALL, 1) for name in agenda]
-    store = SimpleNamespace(agenda=lambda: agenda, queues=lambda: rows, counts=dict, close=lambda: None)
+    counts = counts or {}
+    rows = [QueueRow(name, SETTINGS.model_dump_json(), "", name == "paused", WALL, 1) for name in agenda | counts]
+    store = SimpleNamespace(agenda=lambda: agenda, queues=lambda: rows, counts=lambda: counts, close=lambda: None)
     monkeypatch.setattr(wakes, "open_store", lambda url: store)
     registry.start_message = StartRegistry("r", {}, "", "memory:", "boot")
 
@@ -203,3 +211,17 @@ def test_what_another_server_had_awake_or_has_made_is_found_in_the_store(
         "new": None,
         "later": Sleep(WALL + 9),
     }
+
+
+def test_what_another_server_has_done_in_a_queue_that_sleeps_is_removed_one_day(
+    registry: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(registry, monkeypatch, {}, {"mail": {TaskState.COMPLETED: 3}, "known": {TaskState.DEAD: 1}, "empty": {}})
+    for name in ("mail", "empty"):
+        registry.roll.add(name).sleep = Sleep()
+    registry.roll.add("known").sleep = Sleep(errand_at=9e9)
+    registry._next_rescan = 100.0
+    registry.wake_due(100.0)
+    errands = {entry.name: sleep.errand_at for entry, sleep in registry.roll.sleeping()}
+    assert errands["mail"] <= time.monotonic() + FIRST_ERRANDS_SECONDS
+    assert (errands["known"], errands["empty"]) == (9e9, float("inf"))
