@@ -88,7 +88,12 @@ def test_parents_are_killed_before_their_children_and_so_see_none_of_them_die(mo
             line.append(min(below, key=lambda ident: ident.pid))
         killed: list[Ident] = []
         kill = processes.kill
-        monkeypatch.setattr(processes, "kill", lambda ident: killed.append(ident) or kill(ident))
+
+        def note_and_kill(ident: Ident) -> bool:
+            killed.append(ident)
+            return kill(ident)
+
+        monkeypatch.setattr(processes, "kill", note_and_kill)
         assert processes.end_tree(set(line)) == set()
         assert killed[: len(line)] == line
         assert len(line) == 4

@@ -21,6 +21,7 @@ from callboard.actors.processes import Ident
 from callboard.actors.registry import RegistryActor
 from callboard.actors.roll import Entry, Roll, Sleep
 from callboard.actors.store.opening import open_store
+from callboard.actors.store_visits import StoreVisits
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import WALL
 
@@ -34,6 +35,7 @@ class Played(RegistryActor):
     def __init__(self, store_url: str) -> None:
         self.roll = Roll()
         self._next_rescan = float("inf")
+        self.visits = StoreVisits()
         self.start_message = StartRegistry("r", {}, "", store_url, "boot")
         self.sent: list[tuple[Any, Any]] = []
 
