@@ -105,7 +105,7 @@ class QueueOwner(Storing):
         except BaseException:
             self._undo(arrivals, exchange, launches)
             raise
-        self.trouble, self._store_failures = "", 0
+        self.trouble, self._store_failures, self._store_retry = "", 0, 0.0
         self._log(change, self.places.promoted)
         self._stored(self.outcomes.facts, now)
         # After what became of an attempt, before the start of the next one: it may have been due and fetched in one turn.

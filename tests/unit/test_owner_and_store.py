@@ -158,6 +158,19 @@ def test_a_queue_with_nothing_to_do_notices_that_its_store_is_well_again(stage: 
     assert stage.owner.next_look(stage.now) > stage.mono
 
 
+def test_once_a_submission_was_stored_nothing_waits_for_the_store_any_more(stage: Stage) -> None:
+    stage.owned.breakage = Breakage.COMMIT
+    with pytest.raises(StoreUnavailable):
+        stage.submit(new_task())
+    for _ in range(5):
+        stage.wait_for_next_look()  # the next try is five seconds away by now
+    stage.owned.breakage = Breakage.NONE
+    later = new_task(run_at=stage.wall + 500_000)
+    stage.submit(later)
+    stage.wait_for_next_look()
+    assert [[run.id for run in sent.tasks] for sent in stage.sent] == [[later.id]]
+
+
 def test_what_comes_back_from_behind_the_windows_edge_is_not_read_past(tmp_path: Path) -> None:
     stage = Stage(tmp_path, settings=ONE_WORKER, window=8)
     stage.staff()
