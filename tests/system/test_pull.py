@@ -154,15 +154,15 @@ def test_a_claim_is_good_whatever_became_of_the_server_meanwhile(tmp_path: Path,
     with Server(tmp_path, QUEUE) as server:
         submit(server, 4)
         held = fetch(server, 3)
+        begun = time.monotonic()
         (brief,) = fetch(server, 1, lease_ms=1_000)
-        deadline = time.monotonic() + 1.0
         ended(server)
         assert server.queue("pull")["leased"] >= 3
         assert say(server, held[0], "ack", result=1) == 200
         assert say(server, held[1], "heartbeat", lease_ms=60_000) == 200
         assert say(server, held[2], "fail", error="no", discard=True) == 200
         eventually(lambda: server.get(f"/api/tasks/{brief['id']}")["data"]["errors"], within=10)
-        assert time.monotonic() >= deadline
+        assert time.monotonic() - begun > 0.99
         assert say(server, brief, "ack") == 409
         (again,) = eventually(lambda: fetch(server, 9))
         assert (again["id"], again["attempt"], again["errors"][0]["kind"]) == (brief["id"], 2, "expired")
