@@ -144,7 +144,11 @@ class JournalReader:
     def __init__(self, path: Path, boot_id: str, incarnation: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         head = _head(boot_id, incarnation)
-        os.pwrite(self._fd, head, 0)
+        try:
+            os.pwrite(self._fd, head, 0)
+        except OSError:
+            os.close(self._fd)
+            raise
         self._start = self._offset = len(head)
 
     @property

@@ -9,7 +9,7 @@ from callboard.actors import processes
 from callboard.actors.crew import Doom, Moment, Slot, SlotState
 from callboard.actors.messages import StartQueue, StartWorker
 from callboard.actors.queue_owner import QueueOwner
-from callboard.actors.worker_files import QueueFolder, WorkerFiles
+from callboard.actors.worker_files import OwnersEnds, QueueFolder, WorkerFiles
 from callboard.conf.settings import QueueSettings
 
 AT_ONCE = 4
@@ -69,14 +69,31 @@ class Hiring:
             return float("inf")
         return max(now.mono, self._not_before)
 
-    def hire(self, name: str, pid: int) -> StartWorker:
-        """Make the files of a worker whose process has just been forked, and its first message."""
+    def prepare(self, name: str, now: Moment) -> OwnersEnds | None:
+        """Make the files of a worker that is to be forked; None: they can't be made, so there is nothing to fork."""
+        try:
+            return self._folder.create(name, shared=self._owner.settings.slots > 1)
+        except OSError as error:
+            self.failed(f"their files can't be made: {error.strerror}")
+            self._put_off(now)
+            return None
+
+    def not_forked(self, name: str, ends: OwnersEnds, error: Exception, now: Moment) -> None:
+        """Take note that a worker whose files were made has no process."""
+        ends.close()
+        self._folder.files(name).remove()
+        # Not in the error's own words: they name the worker, and each try would be a new reason.
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        self.failed(f"no process can be made for them: {why}")
+        self._put_off(now)
+
+    def hire(self, name: str, pid: int, ends: OwnersEnds) -> StartWorker:
+        """Take in a worker whose process has just been forked, and make its first message."""
         slots = self._owner.settings.slots
         alone = slots > 1 and len(self._staff()) >= self._wanted()
-        tokens, journal = self._folder.create(name, shared=slots > 1)
         capacity = 1 if alone else slots
         files, start, owner = self._folder.files(name), self._start, self._owner
-        slot = Slot(name, pid, tokens, journal, shared=slots > 1, capacity=capacity, alone=alone, logs=files.logs)
+        slot = Slot(name, pid, *ends, shared=slots > 1, capacity=capacity, alone=alone, logs=files.logs)
         owner.hired(slot)
         return StartWorker(
             worker=name,
@@ -124,10 +141,14 @@ class Hiring:
         slot.journal.close()
         self._read.append(files)
         if slot.address is None and slot.doom is None:
-            self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
-            self._failures += 1
+            self._put_off(now)
             if self._failures > 1 and not self.trouble:
                 self.failed(f"they die at once (exit {exit_name})")
+
+    def _put_off(self, now: Moment) -> None:
+        """Have the next start wait, the longer the more have failed in a row."""
+        self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
+        self._failures += 1
 
     def settings_changed(self, before: QueueSettings) -> None:
         """Go on with the owner's new settings: workers that were started with others of their own options are replaced."""

@@ -183,6 +183,18 @@ class QueueActor(QueueRequests, QueueEvents):
         """Report a worker that took too long to start; it has been killed."""
         self.hiring.failed("they are not ready within the queue's start_timeout")
 
+    def _start_workers(self, names: list[str], now: Moment) -> None:
+        """Start these, each with its files first: a process without them is of no use, and each try would leave one."""
+        for name in names:
+            if (ends := self.hiring.prepare(name, now)) is None:
+                return
+            try:
+                child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next try has to wait
+                self.hiring.not_forked(name, ends, error, now)
+                return
+            self.send(child.address, self.hiring.hire(name, child.pid, ends))
+
     # ------------------------------------------------------------ the dead
 
     @handles(DeadLetterAt)
@@ -228,9 +240,7 @@ class QueueActor(QueueRequests, QueueEvents):
         self._forward_dead()
         self.tell_events(owner, now)
         # Last, because a child that dies while its creator is still busy is noticed late.
-        for name in names:
-            child = self.spawn(WorkerActor, name, ready_within=self.hiring.start_timeout)
-            self.send(child.address, self.hiring.hire(name, child.pid))
+        self._start_workers(names, now)
         self.announce(now)
         hire_next = self.hiring.next_look(now)
         others = min(self._housekeeping.next_look, self._stopping.next_look, self.sleeping.next_look, hire_next)

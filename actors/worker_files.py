@@ -1,8 +1,10 @@
 """The files that a queue's workers share with its owner: tokens, journal, the trace of a crash and what was logged."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from callboard.actors.attempt_logs import read_lines
 from callboard.actors.hand_out import JournalReader, Record, Tokens, read_left_behind
@@ -36,6 +38,18 @@ class WorkerFiles:
         """Delete the files of a worker that is gone."""
         for path in (self.tokens, self.journal, self.trace, self.logs):
             path.unlink(missing_ok=True)
+
+
+class OwnersEnds(NamedTuple):
+    """What a queue's owner has open of one worker's files."""
+
+    tokens: Tokens | SharedTokens
+    journal: JournalReader
+
+    def close(self) -> None:
+        """Let go of both."""
+        self.tokens.close()
+        self.journal.close()
 
 
 @dataclass(frozen=True)
@@ -83,8 +97,16 @@ class QueueFolder:
         """Name the files of a worker."""
         return WorkerFiles.of(self._folder, worker)
 
-    def create(self, worker: str, *, shared: bool = False) -> tuple[Tokens | SharedTokens, JournalReader]:
-        """Make a new worker's files and open the owner's ends; `shared`: it runs many tasks at once."""
+    def create(self, worker: str, *, shared: bool = False) -> OwnersEnds:
+        """Make a new worker's files and open the owner's ends; `shared`: it runs many tasks at once.
+
+        Where that fails (the disk is full, too many files are open) nothing is left of it.
+        """
         files = self.files(worker)
-        tokens = SharedTokens.create(files.tokens) if shared else Tokens.create(files.tokens)
-        return tokens, JournalReader(files.journal, self._boot_id, self._incarnation)
+        with contextlib.ExitStack() as undo:
+            undo.callback(files.remove)
+            tokens = SharedTokens.create(files.tokens) if shared else Tokens.create(files.tokens)
+            undo.callback(tokens.close)
+            ends = OwnersEnds(tokens, JournalReader(files.journal, self._boot_id, self._incarnation))
+            undo.pop_all()
+        return ends

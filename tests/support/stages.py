@@ -134,12 +134,19 @@ class Stage:
         """Start and bring up the workers that are missing."""
         came = []
         for name in self.hiring.due(self.now):
-            worker = self.play(self.hiring.hire(name, 4711))
+            if (start := self.fork(name)) is None:
+                break
+            worker = self.play(start)
             self.workers[name] = worker
             self.hiring.ready(name, name)
             came.append(worker)
         self.perform()
         return came
+
+    def fork(self, name: str) -> StartWorker | None:
+        """Start a worker that is not ready yet; None if its files can't be made."""
+        ends = self.hiring.prepare(name, self.now)
+        return None if ends is None else self.hiring.hire(name, 4711, ends)
 
     def play(self, start: StartWorker) -> Any:
         """Return what plays a worker."""

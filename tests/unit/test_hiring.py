@@ -163,7 +163,7 @@ def test_settings_of_tasks_leave_workers_alone(stage: Stage, option: dict[str, i
 def fail_to_start(stage: Stage, exitcode: int = 1) -> str:
     """Start one worker, which dies before it is ready."""
     (name,) = stage.hiring.due(stage.now)
-    stage.hiring.hire(name, 4711)
+    stage.fork(name)
     stage.hiring.gone(name, exitcode, stage.now)
     return name
 
@@ -184,7 +184,7 @@ def test_after_a_failed_start_one_is_tried_not_all(tmp_path: Path) -> None:
     first = stage.hiring.due(stage.now)
     assert len(first) == 4
     for name in first:
-        stage.hiring.hire(name, 4711)
+        stage.fork(name)
         stage.hiring.gone(name, 1, stage.now)
     stage.wait(10)
     assert len(stage.hiring.due(stage.now)) == 1
@@ -194,7 +194,7 @@ def test_after_a_failed_start_one_is_tried_not_all(tmp_path: Path) -> None:
 def test_why_they_can_not_start_is_told_and_forgotten_when_one_can(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         (name,) = stage.hiring.due(stage.now)
-        stage.hiring.hire(name, 4711)
+        stage.fork(name)
         stage.hiring.failed("ModuleNotFoundError: No module named 'teams'")
         stage.hiring.gone(name, 0, stage.now)
     assert stage.hiring.trouble == "workers can't start: ModuleNotFoundError: No module named 'teams'"
@@ -223,7 +223,7 @@ def test_new_settings_are_tried_at_once(stage: Stage) -> None:
 
 def test_one_that_was_let_go_before_it_was_ready_is_no_failure(stage: Stage) -> None:
     (name,) = stage.hiring.due(stage.now)
-    stage.hiring.hire(name, 4711)
+    stage.fork(name)
     stage.owner.scale(0)
     stage.hire()
     assert stage.killed == [name]
@@ -234,7 +234,7 @@ def test_one_that_was_let_go_before_it_was_ready_is_no_failure(stage: Stage) -> 
 
 def test_one_that_says_late_that_it_is_ready_is_not_brought_back_to_life(stage: Stage) -> None:
     (name,) = stage.hiring.due(stage.now)
-    stage.hiring.hire(name, 4711)
+    stage.fork(name)
     stage.owner.doom(stage.owner.crew.slots[name], Doom.INTERRUPT)
     stage.hiring.ready(name, name)
     stage.hiring.ready("unknown", "unknown")
@@ -262,7 +262,8 @@ def test_the_stack_of_a_crash_stands_with_the_attempt_that_it_ended(stage: Stage
 
 def test_a_worker_is_told_all_that_it_needs(stage: Stage) -> None:
     (name,) = stage.hiring.due(stage.now)
-    start = stage.hiring.hire(name, 4711)
+    start = stage.fork(name)
+    assert start is not None
     assert (start.worker, start.queue, start.incarnation) == (name, "mail", stage.owner.incarnation)
     assert start.settings == stage.owner.settings
     assert Path(start.tokens).is_fifo()
