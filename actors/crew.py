@@ -154,6 +154,12 @@ class Slot:
     capacity: int = 1
     alone: bool = False
     """It is there for tasks that must have a process to themselves."""
+    series: int = 0
+    """So many times a start had failed when it was started: its own failure is counted unless another one's was since."""
+    ready_at: float | None = None
+    """Monotonic time at which it said that it can run tasks."""
+    worked: bool = False
+    """It has begun a task."""
     spent: bool = False
     """It has asked to be replaced as soon as nothing runs there that could end."""
 

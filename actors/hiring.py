@@ -4,6 +4,7 @@ What can't come up is tried again with backoff and reported as the queue's troub
 """
 
 import logging
+from collections.abc import Iterable
 
 from callboard.actors import processes
 from callboard.actors.crew import Doom, Moment, Slot, SlotState
@@ -18,6 +19,8 @@ ALONE_AT_ONCE = 4
 """So many suspects of a crash are run at the same time, each in a process of its own beside the usual ones."""
 _WAITS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next try, by how many starts have failed in a row."""
+PROVEN_SECONDS = 5.0
+"""A worker that has lived for so long, or has begun a task, could start; one that dies before has failed to."""
 _REPLACED_WHEN_CHANGED = ("worker", "types", "strict", "max_memory", "slots", "command")
 
 log = logging.getLogger(__name__)
@@ -33,10 +36,14 @@ class Hiring:
         self._made = 0
         self._failures = 0
         self._not_before = 0.0
+        self._series = 0
+        """So many failures have been counted ever. What was started before one of them is neither another one nor a cure."""
         self._read: list[WorkerFiles] = []
         """Files of dead workers, whose contents may not be stored yet."""
         self.trouble = ""
         """Why workers can't start, "" if they can."""
+        self._logged = ""
+        """The last such reason that was logged, until a worker has proven itself: each try may have the same one again."""
         self.dismissed = start.errand
         """The queue has nothing to do and goes to sleep: it wants no workers."""
         self._needed: int | None = None if start.staffed else 0
@@ -50,16 +57,17 @@ class Hiring:
     def due(self, now: Moment) -> list[str]:
         """Name the workers that are to be started now; those that are too many are let go. Called after each turn."""
         self._clear_away()
+        self._forgive(self._owner.crew.slots.values(), now)
         missing = 0
         for alone in (False, True):
             lacking = self._wanted(alone=alone) - len(self._staff(alone=alone))
             if lacking < 0:
                 self._let_go(-lacking, alone=alone)
             missing += max(lacking, 0)
-        if missing <= 0 or now.mono < self._not_before:
+        if missing <= 0 or now.mono < self._not_before or self._trying():
             return []
         first = self._made + 1
-        # A start that has failed before is tried with one worker, not with all.
+        # A start that has failed before is tried with one worker, not with all: the next waits for what becomes of it.
         self._made += 1 if self._failures else min(missing, AT_ONCE)
         return [f"w{self._owner.incarnation}-{number}" for number in range(first, self._made + 1)]
 
@@ -67,6 +75,8 @@ class Hiring:
         """Return when `due` may name somebody, in monotonic seconds."""
         if all(self._wanted(alone=alone) <= len(self._staff(alone=alone)) for alone in (False, True)):
             return float("inf")
+        if self._trying():
+            return float("inf")  # it will be ready, or die, at the latest of its start_timeout
         return max(now.mono, self._not_before)
 
     def prepare(self, name: str, now: Moment) -> OwnersEnds | None:
@@ -93,7 +103,7 @@ class Hiring:
         alone = slots > 1 and len(self._staff()) >= self._wanted()
         capacity = 1 if alone else slots
         files, start, owner = self._folder.files(name), self._start, self._owner
-        slot = Slot(name, pid, *ends, shared=slots > 1, capacity=capacity, alone=alone, logs=files.logs)
+        slot = Slot(name, pid, *ends, shared=slots > 1, capacity=capacity, alone=alone, logs=files.logs, series=self._series)
         owner.hired(slot)
         return StartWorker(
             worker=name,
@@ -116,19 +126,19 @@ class Hiring:
         owner = self._owner
         return bool(self._wanted()) and owner.settings.unlearned and not self._failures and not self.trouble
 
-    def ready(self, worker: str, address: object) -> None:
+    def ready(self, worker: str, address: object, now: Moment) -> None:
         """Take note of a worker that can run tasks."""
         slot = self._owner.crew.slots.get(worker)
         if slot is not None and slot.state is SlotState.STARTING:
-            slot.state, slot.address = SlotState.IDLE, address
-            self._failures, self.trouble = 0, ""
+            slot.state, slot.address, slot.ready_at = SlotState.IDLE, address, now.mono
+            self.trouble = ""
 
     def failed(self, reason: str) -> None:
         """Take note of why a worker can't start, and log it if it is news; its death is told by `gone`."""
         trouble = f"workers can't start: {reason}"
-        if trouble != self.trouble:
+        if trouble != self._logged:
             log.error("queue %s: %s", self._owner.queue, trouble)
-        self.trouble = trouble
+        self.trouble = self._logged = trouble
 
     def gone(self, worker: str, exitcode: int | None, now: Moment) -> None:
         """Account for a worker that has died, and see to its successor."""
@@ -140,15 +150,28 @@ class Hiring:
         slot.tokens.close()
         slot.journal.close()
         self._read.append(files)
-        if slot.address is None and slot.doom is None:
+        self._forgive([slot], now)
+        wanted = slot.doom is None and not slot.retiring and not self._owner.stopping
+        if wanted and slot.series == self._series and not _has_proven_itself(slot, now):
             self._put_off(now)
             if self._failures > 1 and not self.trouble:
-                self.failed(f"they die at once (exit {exit_name})")
+                when = "at once" if slot.ready_at is None else "as soon as they are ready"
+                self.failed(f"they die {when} (exit {exit_name})")
 
     def _put_off(self, now: Moment) -> None:
         """Have the next start wait, the longer the more have failed in a row."""
         self._not_before = now.mono + _WAITS[min(self._failures, len(_WAITS) - 1)]
         self._failures += 1
+        self._series += 1
+
+    def _trying(self) -> bool:
+        """Return whether a start is under way on which it depends if there are more."""
+        return self._failures > 0 and any(slot.state is SlotState.STARTING for slot in self._owner.crew.slots.values())
+
+    def _forgive(self, slots: Iterable[Slot], now: Moment) -> None:
+        """Forget the failures if one of these workers, started since the last of them, has shown that workers can start."""
+        if self._failures and any(slot.series == self._series and _has_proven_itself(slot, now) for slot in slots):
+            self._failures, self._logged = 0, ""
 
     def settings_changed(self, before: QueueSettings) -> None:
         """Go on with the owner's new settings: workers that were started with others of their own options are replaced."""
@@ -156,7 +179,7 @@ class Hiring:
         if any(getattr(before, name) != getattr(settings, name) for name in _REPLACED_WHEN_CHANGED):
             for slot in self._owner.crew.slots.values():
                 slot.retiring = True
-            self._failures, self._not_before, self.trouble = 0, 0.0, ""
+            self._failures, self._not_before, self.trouble, self._logged = 0, 0.0, "", ""
 
     def _clear_away(self) -> None:
         """Delete the files of dead workers; until what they say is stored, a successor of this owner may need them."""
@@ -196,3 +219,8 @@ class Hiring:
         for slot in staff[:count]:
             slot.retiring = True
         self._staff()
+
+
+def _has_proven_itself(slot: Slot, now: Moment) -> bool:
+    """Return whether a worker could start, whatever became of it afterwards."""
+    return slot.worked or (slot.ready_at is not None and now.mono - slot.ready_at >= PROVEN_SECONDS)

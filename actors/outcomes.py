@@ -56,6 +56,7 @@ class Outcomes(FactKeeper):
                 started_at = flight.begun_at or at
                 ran.setdefault(flight.task.type, []).append(at - started_at)
                 self.ended(flight, record, started_at, unwanted=slot.fates.pop(key, None) is Doom.CANCEL)
+        slot.worked |= bool(ran or running)
         for type_, times in ran.items():
             self._run_times.ran(type_, sum(times) / len(times))
         for key, flight in running.items():

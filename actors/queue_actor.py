@@ -153,10 +153,11 @@ class QueueActor(QueueRequests, QueueEvents):
         """Give work to a worker that has come up."""
         child = self.child_at(sender)
         if child is not None and self.owner is not None:
+            now = read_clocks()
             self.mark_ready(child)
-            self.hiring.ready(message.worker, sender)
+            self.hiring.ready(message.worker, sender, now)
             self.learn(message)
-            self.go_on(read_clocks())
+            self.go_on(now)
 
     @handles(WorkerFailed)
     def worker_failed(self, message: WorkerFailed, _sender: ActorAddress) -> None:

@@ -138,7 +138,7 @@ class Stage:
                 break
             worker = self.play(start)
             self.workers[name] = worker
-            self.hiring.ready(name, name)
+            self.hiring.ready(name, name, self.now)
             came.append(worker)
         self.perform()
         return came

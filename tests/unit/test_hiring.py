@@ -236,8 +236,8 @@ def test_one_that_says_late_that_it_is_ready_is_not_brought_back_to_life(stage: 
     (name,) = stage.hiring.due(stage.now)
     stage.fork(name)
     stage.owner.doom(stage.owner.crew.slots[name], Doom.INTERRUPT)
-    stage.hiring.ready(name, name)
-    stage.hiring.ready("unknown", "unknown")
+    stage.hiring.ready(name, name, stage.now)
+    stage.hiring.ready("unknown", "unknown", stage.now)
     assert stage.owner.crew.idle() == []
 
 
