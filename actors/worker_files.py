@@ -28,10 +28,10 @@ class WorkerFiles:
         return cls(*(folder / f"{worker}.{name}" for name in ("tokens", "journal", "trace", "logs")))
 
     def read_trace(self) -> str | None:
-        """Return what faulthandler wrote when the worker crashed, None if nothing."""
+        """Return what faulthandler wrote when the worker crashed, None if nothing, or if it can't be read."""
         try:
             return self.trace.read_text(errors="replace")[:MAX_TRACE_CHARACTERS] or None
-        except FileNotFoundError:
+        except OSError:  # also of too many open files: a death is told once, and counts for more than its trace
             return None
 
     def remove(self) -> None:

@@ -231,3 +231,19 @@ def test_workers_that_are_let_go_or_killed_on_purpose_are_no_failures(tmp_path: 
     assert stage.hiring.next_look(stage.now) == stage.mono
     assert len(stage.hiring.due(stage.now)) == 3
     stage.close()
+
+
+def test_a_death_is_accounted_for_though_no_file_can_be_opened(stage: Stage) -> None:
+    stage.staff()
+    stage.begin(new_task(max_retries=0))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patch.setattr(Path, "open", refuse)
+        patch.setattr("io.open", refuse)
+        stage.lose(stage.worker)
+    stage.turn()
+    assert stage.owner.crew.slots == {}
+    assert stage.owner.store.counts()["dead"] == 1
