@@ -1,12 +1,14 @@
 """What the Registry tells its queues when one of them comes up, or stands by for another server."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from callboard.actors.children import Child
+from callboard.actors import processes
+from callboard.actors.children import Child, Children
 from callboard.actors.messages import (
     ApplySettings,
     DeadLetterAt,
@@ -15,7 +17,11 @@ from callboard.actors.messages import (
     QueueFound,
     QueueReady,
     QueueStandsBy,
+    QueueStopped,
+    ShutDown,
+    ShutDownDone,
     StartRegistry,
+    StopQueue,
 )
 from callboard.actors.processes import Ident
 from callboard.actors.registry import RegistryActor
@@ -38,6 +44,10 @@ class Played(RegistryActor):
         self.visits = StoreVisits()
         self.start_message = StartRegistry("r", {}, "", store_url, "boot")
         self.sent: list[tuple[Any, Any]] = []
+        self.children = Children()
+        self.killed: list[Child] = []
+        self._events = None
+        self._stop_reply = None
 
     @property
     def events_to(self) -> None:
@@ -53,23 +63,32 @@ class Played(RegistryActor):
     def mark_ready(self, child: Child) -> None:
         pass
 
+    def kill_child(self, child: Child) -> None:
+        self.killed.append(child)
+
     def go_on(self) -> None:
-        pass
+        self._finish_stop(time.monotonic())
 
     def starting(self, name: str) -> Entry:
         entry = self.roll.add(name)
-        entry.child = cast(Child, SimpleNamespace(ident=Ident(4711, 1.0), address=name))
+        child = SimpleNamespace(name=name, ident=Ident(4711, 1.0), address=name, uptime=lambda _: 1.0)
+        entry.child = cast(Child, child)
         return entry
 
     def come_up(self, name: str, settings: QueueSettings = OLD, version: int = 1) -> None:
         self.queue_ready(QueueReady(name, 4711, 3, settings, version), name)
+
+    def ended(self, entry: Entry) -> None:
+        assert entry.child is not None
+        self.child_exited(entry.child, -9)
 
     def sent_of(self, kind: type) -> list[tuple[Any, Any]]:
         return [(to, message) for to, message in self.sent if isinstance(message, kind)]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Played:
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    monkeypatch.setattr(processes, "end_orphans", lambda _known: set())  # they would be the tests' own
     url = f"sqlite:///{tmp_path / 'callboard.db'}"
     store = open_store(url)
     store.put_queue("mail", OLD.model_dump_json(), "", WALL)
@@ -110,3 +129,31 @@ def test_all_queues_are_told_where_the_dead_letter_is_and_when_another_server_ha
     registry.come_up("dead_letter")
     here = DeadLetterAt("dead_letter")
     assert registry.sent_of(DeadLetterAt)[2:] == [(name, here) for name in ("mail", "dead_letter", "late")]
+
+
+def test_queues_that_are_not_up_yet_are_told_to_stop_and_waited_for_like_the_others(registry: Played) -> None:
+    for name in ("mail", "starts", "dies", "standby"):
+        registry.starting(name)
+    asleep = registry.roll.add("asleep")
+    asleep.sleep = Sleep()
+    registry.come_up("mail")
+    registry.queue_stands_by(QueueStandsBy("standby", "another server"), "standby")
+    registry.shut_down(ShutDown("s", 60.0), "server")
+    told = [(name, StopQueue("s", name, 60.0)) for name in ("mail", "starts", "dies", "standby")]
+    assert registry.sent_of(StopQueue) == told
+    registry.come_up("starts")
+    for name in ("mail", "standby", "starts"):
+        assert registry.sent_of(ShutDownDone) == []
+        registry.queue_stopped(QueueStopped("s", name, 1), name)
+    assert registry.sent_of(ShutDownDone) == []
+    entry = registry.roll.get("dies")
+    assert entry is not None
+    registry.ended(entry)
+    assert registry.sent_of(ShutDownDone) == [("server", ShutDownDone("s", 3))]
+
+
+def test_a_queue_whose_process_is_being_ended_is_not_told_to_stop(registry: Played) -> None:
+    registry.starting("sleepy").fall_asleep(Sleep())
+    registry.shut_down(ShutDown("s", 60.0), "server")
+    assert registry.sent_of(StopQueue) == []
+    assert registry.sent_of(ShutDownDone) == [("server", ShutDownDone("s", 0))]
