@@ -109,6 +109,9 @@ class Directory(Wakes):
         if why := self.elsewhere(entry):
             self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
+        if entry.deletion is not None:
+            entry.deletions_after.append((sender, message))
+            return
         with self.opened_store() as store:
             empty = is_empty(store.counts().get(message.queue, {}))
         if not empty and not message.force:
@@ -128,7 +131,13 @@ class Directory(Wakes):
             entry.have_settings(message.settings, message.settings_version)
 
     def delete(self, entry: Entry) -> None:
-        """Delete the queue, whose owner is gone, if it is still empty (or forced)."""
+        """Delete the queue, whose owner is gone, if it is still empty (or forced); then see to who asked for it, too."""
+        self._delete_once(entry)
+        later, entry.deletions_after = entry.deletions_after, []
+        for sender, message in later:
+            self.receiveMessage(message, sender)
+
+    def _delete_once(self, entry: Entry) -> None:
         assert entry.deletion is not None
         sender, message = entry.deletion
         entry.deletion = None

@@ -1,6 +1,7 @@
 """What the Registry tells its queues when one of them comes up, or stands by for another server."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,15 +10,20 @@ import pytest
 
 from callboard.actors import processes
 from callboard.actors.children import Child, Children
+from callboard.actors.errors import StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeadLetterAt,
+    DeleteQueue,
     FindQueue,
     PutQueue,
+    QueueDeleted,
     QueueFound,
     QueueReady,
     QueueStandsBy,
     QueueStopped,
+    RefusalReason,
+    Refused,
     ShutDown,
     ShutDownDone,
     StartRegistry,
@@ -29,6 +35,7 @@ from callboard.actors.roll import Entry, Roll, Sleep
 from callboard.actors.store.opening import open_store
 from callboard.actors.store_visits import StoreVisits
 from callboard.conf.settings import QueueSettings
+from tests.store.made import insert, put
 from tests.support.made_tasks import WALL
 
 OLD = QueueSettings(worker="tests:work", concurrency=1)
@@ -48,6 +55,7 @@ class Played(RegistryActor):
         self.killed: list[Child] = []
         self._events = None
         self._stop_reply = None
+        self._watched = set()
 
     @property
     def events_to(self) -> None:
@@ -157,3 +165,41 @@ def test_a_queue_whose_process_is_being_ended_is_not_told_to_stop(registry: Play
     registry.shut_down(ShutDown("s", 60.0), "server")
     assert registry.sent_of(StopQueue) == []
     assert registry.sent_of(ShutDownDone) == [("server", ShutDownDone("s", 0))]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_each_of_two_who_delete_a_queue_at_the_same_time_gets_an_answer(registry: Played, *, filled: bool) -> None:
+    entry = registry.starting("mail")
+    registry.come_up("mail")
+    registry.delete_queue(DeleteQueue("d1", "mail", force=False), "first")
+    registry.delete_queue(DeleteQueue("d2", "mail", force=True), "second")
+    assert registry.killed == [entry.child]
+    if filled:  # after the queue was found empty
+        with closing(open_store(registry.start_message.store_url)) as store:
+            put(store.own("mail")[0], insert(1))
+    registry.sent.clear()
+    registry.ended(entry)
+    (to_first, first), (to_second, second) = registry.sent
+    assert (to_first, first.request_id, to_second, second.request_id) == ("first", "d1", "second", "d2")
+    if filled:
+        assert first.reason is RefusalReason.NOT_EMPTY
+        assert second == QueueDeleted("d2", "mail", 1)
+    else:
+        assert first == QueueDeleted("d1", "mail", 0)
+        assert second.reason is RefusalReason.UNKNOWN_QUEUE
+
+
+def test_who_deletes_a_queue_as_the_second_is_answered_when_the_store_fails_both(
+    registry: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = registry.starting("mail")
+    for number in ("d1", "d2", "d3"):
+        registry.delete_queue(DeleteQueue(number, "mail", force=True), "x")
+    monkeypatch.setattr(registry, "opened_store", failing)
+    registry.ended(entry)
+    answers = [(message.request_id, message.reason) for _, message in registry.sent_of(Refused)]
+    assert answers == [(number, RefusalReason.STORE_UNAVAILABLE) for number in ("d1", "d2", "d3")]
+
+
+def failing() -> Any:
+    raise StoreUnavailable("it is away")
