@@ -1,5 +1,8 @@
 """What the Registry answers to the edge: where queues are, and changes of their definitions."""
 
+import shutil
+from pathlib import Path
+
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
@@ -19,6 +22,7 @@ from callboard.actors.messages import (
     SettingsChanged,
 )
 from callboard.actors.roll import Entry, taught
+from callboard.actors.runtime import queue_folder
 from callboard.actors.store.moving import is_empty
 from callboard.actors.store.opening import microseconds
 from callboard.actors.wakes import Wakes
@@ -151,8 +155,13 @@ class Directory(Wakes):
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
         self.roll.remove(entry.name)
+        self.remove_files(entry.name)
         self.answer_waiting(entry)
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
+
+    def remove_files(self, queue: str) -> None:
+        """Remove what the workers of a deleted queue have left; none of its processes may be left."""
+        shutil.rmtree(queue_folder(Path(self.start_message.data_dir), queue), ignore_errors=True)
 
     def _made_elsewhere(self, queue: str) -> str:
         """Say why another server is to make a queue: the one that would wake it; "" if it is this one."""

@@ -164,6 +164,8 @@ class RegistryActor(StandingBy):
             self.go_on()
             return
         entry = self.roll.get(child.name)
+        if entry is None:
+            self.remove_files(child.name)  # another server has deleted it
         if entry is None or entry.child is not child:
             return
         if entry.letting_go:

@@ -19,6 +19,7 @@ from callboard.actors.messages import (
     PutQueue,
     QueueDeleted,
     QueueFound,
+    QueueGone,
     QueueReady,
     QueueStandsBy,
     QueueStopped,
@@ -32,6 +33,7 @@ from callboard.actors.messages import (
 from callboard.actors.processes import Ident
 from callboard.actors.registry import RegistryActor
 from callboard.actors.roll import Entry, Roll, Sleep
+from callboard.actors.runtime import queue_folder
 from callboard.actors.store.opening import open_store
 from callboard.actors.store_visits import StoreVisits
 from callboard.conf.settings import QueueSettings
@@ -45,11 +47,11 @@ NEW = QueueSettings(worker="tests:work", concurrency=7)
 class Played(RegistryActor):
     """The Registry without an actor system, on a real store; each queue's child is known by its name."""
 
-    def __init__(self, store_url: str) -> None:
+    def __init__(self, store_url: str, data_dir: Path) -> None:
         self.roll = Roll()
         self._next_rescan = float("inf")
         self.visits = StoreVisits()
-        self.start_message = StartRegistry("r", {}, "", store_url, "boot")
+        self.start_message = StartRegistry("r", {}, str(data_dir), store_url, "boot")
         self.sent: list[tuple[Any, Any]] = []
         self.children = Children()
         self.killed: list[Child] = []
@@ -101,7 +103,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
     store = open_store(url)
     store.put_queue("mail", OLD.model_dump_json(), "", WALL)
     store.close()
-    return Played(url)
+    return Played(url, tmp_path)
 
 
 def test_settings_put_while_a_queue_wakes_are_passed_on_when_it_has_come_up_with_the_old_ones(registry: Played) -> None:
@@ -203,3 +205,42 @@ def test_who_deletes_a_queue_as_the_second_is_answered_when_the_store_fails_both
 
 def failing() -> Any:
     raise StoreUnavailable("it is away")
+
+
+def test_the_files_of_a_queue_that_another_server_has_deleted_are_removed_when_its_process_has_ended(
+    registry: Played, tmp_path: Path
+) -> None:
+    entry = registry.starting("mail")
+    journal = files_of_a_worker(tmp_path)
+    registry.queue_gone(QueueGone("mail"), "mail")
+    assert journal.exists()
+    registry.ended(entry)
+    assert not journal.parent.exists()
+
+
+def test_the_files_of_a_queue_that_was_made_anew_meanwhile_stay(registry: Played, tmp_path: Path) -> None:
+    entry = registry.starting("mail")
+    registry.queue_gone(QueueGone("mail"), "mail")
+    registry.starting("mail")
+    journal = files_of_a_worker(tmp_path)
+    registry.ended(entry)
+    assert journal.exists()
+
+
+def test_the_files_of_a_queue_that_could_not_be_deleted_stay(registry: Played, tmp_path: Path) -> None:
+    entry = registry.starting("mail")
+    registry.delete_queue(DeleteQueue("d", "mail", force=False), "x")
+    with closing(open_store(registry.start_message.store_url)) as store:
+        put(store.own("mail")[0], insert(1))
+    journal = files_of_a_worker(tmp_path)
+    registry.ended(entry)
+    assert journal.exists()
+    registry.delete_queue(DeleteQueue("d", "mail", force=True), "x")
+    assert not journal.parent.exists()
+
+
+def files_of_a_worker(data_dir: Path) -> Path:
+    journal = queue_folder(data_dir, "mail") / "worker.journal"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    return journal
