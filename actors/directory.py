@@ -1,5 +1,8 @@
 """What the Registry answers to the edge: where queues are, and changes of their definitions."""
 
+import shutil
+from pathlib import Path
+
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
@@ -19,6 +22,7 @@ from callboard.actors.messages import (
     SettingsChanged,
 )
 from callboard.actors.roll import Entry, taught
+from callboard.actors.runtime import queue_folder
 from callboard.actors.store.moving import is_empty
 from callboard.actors.store.opening import microseconds
 from callboard.actors.wakes import Wakes
@@ -109,6 +113,9 @@ class Directory(Wakes):
         if why := self.elsewhere(entry):
             self.send(sender, Refused(message.request_id, RefusalReason.STANDBY, why))
             return
+        if entry.deletion is not None:
+            entry.deletions_after.append((sender, message))
+            return
         with self.opened_store() as store:
             empty = is_empty(store.counts().get(message.queue, {}))
         if not empty and not message.force:
@@ -128,7 +135,13 @@ class Directory(Wakes):
             entry.have_settings(message.settings, message.settings_version)
 
     def delete(self, entry: Entry) -> None:
-        """Delete the queue, whose owner is gone, if it is still empty (or forced)."""
+        """Delete the queue, whose owner is gone, if it is still empty (or forced); then see to who asked for it, too."""
+        self._delete_once(entry)
+        later, entry.deletions_after = entry.deletions_after, []
+        for sender, message in later:
+            self.receiveMessage(message, sender)
+
+    def _delete_once(self, entry: Entry) -> None:
         assert entry.deletion is not None
         sender, message = entry.deletion
         entry.deletion = None
@@ -142,8 +155,13 @@ class Directory(Wakes):
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
         self.roll.remove(entry.name)
+        self.remove_files(entry.name)
         self.answer_waiting(entry)
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
+
+    def remove_files(self, queue: str) -> None:
+        """Remove what the workers of a deleted queue have left; none of its processes may be left."""
+        shutil.rmtree(queue_folder(Path(self.start_message.data_dir), queue), ignore_errors=True)
 
     def _made_elsewhere(self, queue: str) -> str:
         """Say why another server is to make a queue: the one that would wake it; "" if it is this one."""

@@ -18,6 +18,7 @@ from callboard.actors.errors import CallboardError
 from callboard.actors.processes import Ident
 from callboard.actors.server import RegistryLost, Serving, run_server
 from callboard.actors.server_reports import Reporter
+from callboard.actors.silence import Silence
 from callboard.actors.tree_guard import BootFailed
 from callboard.actors.undertaker import SIGNALS_OF_THE_SUPERVISOR, Born, fork_with_undertaker
 
@@ -51,9 +52,9 @@ class Generation:
         self.hopeless = False
         """The next one will fail by the same: a wrong setting, a database that can't be read."""
         self.started_at = time.monotonic()
-        self._heard_at = self.started_at
         # The server itself judges its Registry by the same time; leave it a beat to do so.
-        self._silence_seconds = launch.serving.silence_seconds + launch.serving.beat_seconds
+        bearable = launch.serving.silence_seconds + launch.serving.beat_seconds
+        self._silence = Silence(self.started_at, bearable=bearable, look_within=LOOK_SECONDS)
         self._buffer = b""
         self._reports, write = os.pipe()
         os.set_blocking(self._reports, False)
@@ -91,7 +92,7 @@ class Generation:
                 return
             if not text:  # the server is dead; its pidfd says so too, and this end would be readable for ever
                 return
-            self._heard_at = time.monotonic()
+            self._silence.heard(time.monotonic())
             *lines, self._buffer = (self._buffer + text).split(b"\n")
             for line in lines:
                 self._take(json.loads(line))
@@ -111,12 +112,13 @@ class Generation:
             return  # not Linux, or dead already: `dead` asks for it by id and start time
 
     def dead(self) -> str | None:
-        """Return which of the vital processes has died or hangs, in words, or None."""
+        """Return which of the vital processes has died or hangs, in words, or None; to be asked after every wait."""
         now = time.monotonic()
+        hangs = self._silence.is_too_long(now)
         for role, ident in self._roles.items():
             if not processes.is_alive(ident):
                 return f"the {role} has ended"
-        if self.ready and now - self._heard_at > self._silence_seconds:
+        if self.ready and hangs:
             return "the server hangs"
         if not self.ready and now - self.started_at > START_SECONDS:
             return "the server does not come up"

@@ -65,6 +65,7 @@ class QueueActor(QueueRequests, QueueEvents):
         # Thousands of tasks a second come and go without making a cycle: looking for one every 700 objects costs 7 %.
         gc.set_threshold(50_000, 20, 100)
         self._claim: Claim
+        self._told_to_stop = False
         self._deaths = Deaths()
 
     # ------------------------------------------------------------ life
@@ -80,6 +81,8 @@ class QueueActor(QueueRequests, QueueEvents):
 
     def _come_up(self) -> None:
         """Own the queue, or stand by for it and look again; when neither can be, say why and end."""
+        if self._told_to_stop:
+            return
         message, now = self._start, read_clocks()
         holder = self._claim.holder
         try:
@@ -121,6 +124,7 @@ class QueueActor(QueueRequests, QueueEvents):
     def stop(self, message: StopQueue, sender: ActorAddress) -> None:
         """Hand out nothing more; what runs has the grace to end."""
         now = read_clocks()
+        self._told_to_stop = True
         if self.owner is None:
             self.send(sender, QueueStopped(message.request_id, message.queue, 0))
             return

@@ -82,9 +82,12 @@ class RegistryActor(StandingBy):
         self._stop_reply = (sender, message)
         self.stopping = True
         self._stop_by = time.monotonic() + message.grace_seconds + _STOP_MARGIN_SECONDS
-        for entry in self.roll.live():
-            entry.stopping = True
-            self.send(entry.address, StopQueue(message.request_id, entry.name, message.grace_seconds))
+        for entry in self.roll:
+            child = entry.child
+            if child is not None and not entry.letting_go and entry.deletion is None:
+                entry.stopping = True
+                # Also one that is not up yet: it would begin tasks that have no grace to end.
+                self.send(child.address, StopQueue(message.request_id, entry.name, message.grace_seconds))
         self.go_on()
 
     def on_wakeup(self, now: float) -> None:  # noqa: ARG002 - `_go_on` reads the clock
@@ -161,6 +164,8 @@ class RegistryActor(StandingBy):
             self.go_on()
             return
         entry = self.roll.get(child.name)
+        if entry is None:
+            self.remove_files(child.name)  # another server has deleted it
         if entry is None or entry.child is not child:
             return
         if entry.letting_go:

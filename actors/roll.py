@@ -55,6 +55,9 @@ class Entry:
     stopped: bool = False
     interrupted: int = 0
     deletion: tuple[ActorAddress, DeleteQueue] | None = None
+    """Who has its owner ended to delete it."""
+    deletions_after: list[tuple[ActorAddress, DeleteQueue]] = field(default_factory=list)
+    """Who has asked for the same meanwhile."""
     failures: int = 0
     not_before: float = 0.0
     sleep: Sleep | None = None

@@ -29,6 +29,11 @@ def run_folder(data_dir: Path) -> Path:
     return data_dir / RUN_FOLDER
 
 
+def queue_folder(data_dir: Path, queue: str) -> Path:
+    """Return the folder of the files that a queue's owner shares with its workers."""
+    return run_folder(data_dir) / "queues" / queue
+
+
 def make_private_folder(path: Path) -> None:
     """Make a folder (and its parents) that only its owner can enter; an existing one loses what others may do in it."""
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

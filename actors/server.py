@@ -25,6 +25,7 @@ from callboard.actors.messages import Ping, Refused, RegistryReady, ShutDown, Sh
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import KEY_FILE, Runtime, run_folder, runtime_path
 from callboard.actors.server_reports import Reporter
+from callboard.actors.silence import Silence
 from callboard.actors.system import Booted, address_text, boot, shut_down
 
 # isort: split
@@ -164,14 +165,16 @@ def _registry_watched(serving: Serving, actor_system: ActorSystem, registry: Act
     stopping = threading.Event()
 
     def watch() -> None:
-        heard = time.monotonic()
+        beat = serving.beat_seconds
+        silence = Silence(time.monotonic(), bearable=serving.silence_seconds, look_within=2 * beat)
         with actor_system.private() as endpoint:
-            while not stopping.wait(serving.beat_seconds):
-                ping = Ping(_request_id())
-                if ask(endpoint, registry, ping, serving.beat_seconds, lambda: not stopping.is_set()) is not None:
-                    heard = time.monotonic()
-                elif (silence := time.monotonic() - heard) >= serving.silence_seconds and not stopping.is_set():
-                    log.error("the Registry has not answered for %.0f s and is killed", silence)
+            while not stopping.wait(beat):
+                reply = ask(endpoint, registry, Ping(_request_id()), beat, lambda: not stopping.is_set())
+                now = time.monotonic()
+                if reply is not None:
+                    silence.heard(now)
+                if silence.is_too_long(now) and not stopping.is_set():
+                    log.error("the Registry has not answered for %.0f s and is killed", silence.lasts(now))
                     processes.kill(ident)
                     return
 

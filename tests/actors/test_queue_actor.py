@@ -58,7 +58,15 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
         yield system
 
 
-def start(booted: Booted, queue: ActorAddress, folder: Path, name: str = QUEUE, *, damaged: bool = False) -> Any:
+def start(
+    booted: Booted,
+    queue: ActorAddress,
+    folder: Path,
+    name: str = QUEUE,
+    *,
+    damaged: bool = False,
+    within: float = 10,
+) -> Any:
     """Have a Queue actor own a queue, and return what it says. damaged: the store can't be opened."""
     url = f"sqlite:///{folder}/callboard.db"
     with closing(open_store(url)) as store:
@@ -68,9 +76,9 @@ def start(booted: Booted, queue: ActorAddress, folder: Path, name: str = QUEUE, 
     (folder / "run").mkdir(exist_ok=True)
     samples: dict[str, Any] = {}
     message = StartQueue(name, str(folder), url, machine_boot_id(), samples, "warning", "console")
-    reply = booted.actor_system.ask(queue, message, 10)
+    reply = booted.actor_system.ask(queue, message, within)
     # The end of the actor before this one may come first: it answers the question with nothing.
-    return booted.actor_system.listen(10) if reply is None else reply
+    return booted.actor_system.listen(within) if reply is None else reply
 
 
 @pytest.fixture
@@ -121,6 +129,15 @@ def test_a_queue_that_owns_nothing_yet_refuses_everything_but_its_end(booted: Bo
         assert refusal(booted, queue, make(QUEUE, 1)) is RefusalReason.STALE
     stop = StopQueue(new_id(), QUEUE, 1.0)
     assert reply_to(booted, queue, stop) == QueueStopped(stop.request_id, QUEUE, 0)
+
+
+def test_a_queue_that_was_told_to_stop_does_not_come_up_any_more(
+    booted: Booted, queue: ActorAddress, tmp_path: Path
+) -> None:
+    stop = StopQueue(new_id(), QUEUE, 1.0)
+    assert reply_to(booted, queue, stop) == QueueStopped(stop.request_id, QUEUE, 0)
+    start(booted, queue, tmp_path, within=0.02)
+    assert refusal(booted, queue, DescribeQueue(new_id(), QUEUE, 1)) is RefusalReason.STALE
 
 
 def test_a_queue_that_can_not_own_its_tasks_says_why(booted: Booted, queue: ActorAddress, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 from callboard.actors import processes
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
+from tests.support.killing import stopped
 from tests.support.polling import eventually
 from tests.support.running import RunningTree
+
+TOO_SILENT_SECONDS = 3.0
+"""Longer than the tiny tree's server may be silent."""
 
 
 def has_ended(ident: Ident) -> bool:
@@ -97,6 +102,30 @@ def test_a_stopped_server_is_replaced(tree: RunningTree) -> None:
     os.kill(runtime.pids["server"].pid, signal.SIGSTOP)
     eventually(lambda: not processes.is_alive(runtime.pids["server"]), within=30)
     assert eventually(tree.actors)
+
+
+def test_a_server_that_was_frozen_together_with_its_supervisor_goes_on(tree: RunningTree) -> None:
+    runtime = tree.runtime()
+    actors = eventually(tree.actors)
+    server = runtime.pids["server"]
+    looks = partial(_looks, psutil.Process(tree.pid))
+    with stopped(server):
+        with stopped(runtime.pids["supervisor"]):
+            frozen_at = time.monotonic()
+            eventually(lambda: time.monotonic() - frozen_at > TOO_SILENT_SECONDS)
+            before = looks()
+        # The supervisor looks before the server has had a chance to give a sign of life.
+        eventually(lambda: looks() > before + 1 or has_ended(server))
+        assert processes.is_alive(server)
+    thawed = looks()
+    eventually(lambda: looks() > thawed + 5)
+    assert tree.runtime().pids["server"] == server
+    assert eventually(tree.actors) == actors
+
+
+def _looks(supervisor: psutil.Process) -> int:
+    """Return how often a process that only ever waits and looks has begun to wait."""
+    return supervisor.num_ctx_switches().voluntary
 
 
 def test_nothing_survives_a_killed_supervisor_and_the_next_one_starts_on_the_same_data(tree: RunningTree) -> None:
