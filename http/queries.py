@@ -17,7 +17,7 @@ class Query(BaseModel):
 
 
 class DeadQuery(Query):
-    """A page of the dead letter."""
+    """A page of the dead letter, newest first by creation."""
 
     queue: str | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100

@@ -17,7 +17,7 @@ from callboard.http.validation import read_model, read_query
 
 
 async def list_dead(request: Request) -> Response:
-    """Show dead tasks, newest first, page by page."""
+    """Show the dead tasks of all queues or of one, newest first by creation, page by page."""
     query = read_query(request, DeadQuery)
     return await page_response(edge_of(request), TaskFilter(query.queue, TaskState.DEAD), query.limit, query.cursor)
 
