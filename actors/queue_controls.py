@@ -6,6 +6,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
+from callboard.actors.always_there import DRAINED, PAUSED, RESUMED, SCALED, why_never
 from callboard.actors.base import CallboardActor, handles
 from callboard.actors.crew import Moment
 from callboard.actors.describing import describe
@@ -47,14 +48,14 @@ class QueueControls(CallboardActor):
     @handles(PauseQueue)
     def pause(self, message: PauseQueue, sender: ActorAddress) -> None:
         """Begin nothing more until resumed."""
-        if (owner := self.addressed(message, sender)) is not None:
+        if (owner := self.commanded(message, sender, PAUSED)) is not None:
             owner.set_paused(read_clocks(), paused=True)
             self.answer_described(message.request_id, sender)
 
     @handles(ResumeQueue)
     def resume(self, message: ResumeQueue, sender: ActorAddress) -> None:
         """End a pause or a drain."""
-        if (owner := self.addressed(message, sender)) is not None:
+        if (owner := self.commanded(message, sender, RESUMED)) is not None:
             owner.set_paused(read_clocks(), paused=False)
             owner.draining = False
             self.answer_described(message.request_id, sender)
@@ -62,14 +63,14 @@ class QueueControls(CallboardActor):
     @handles(DrainQueue)
     def drain(self, message: DrainQueue, sender: ActorAddress) -> None:
         """Accept nothing more, work off what is there."""
-        if (owner := self.addressed(message, sender)) is not None:
+        if (owner := self.commanded(message, sender, DRAINED)) is not None:
             owner.draining = True
             self.answer_described(message.request_id, sender)
 
     @handles(ScaleQueue)
     def scale(self, message: ScaleQueue, sender: ActorAddress) -> None:
         """Change the concurrency, now and after a restart."""
-        if (owner := self.addressed(message, sender)) is not None:
+        if (owner := self.commanded(message, sender, SCALED)) is not None:
             before = owner.settings
             owner.scale(message.concurrency)
             self.hiring.settings_changed(before)
@@ -146,6 +147,14 @@ class QueueControls(CallboardActor):
             return None
         self.send(sender, Refused(message.request_id, RefusalReason.STALE, "this is another queue's or owner's address"))
         return None
+
+    def commanded(self, message: Any, sender: ActorAddress, done: str) -> QueueOwner | None:
+        """Return the owner if the message is meant for it and its queue can be `done`; refuse it otherwise."""
+        owner = self.addressed(message, sender)
+        if owner is not None and (why := why_never(owner.queue, done)):
+            self.send(sender, Refused(message.request_id, RefusalReason.INVALID, why))
+            return None
+        return owner
 
     def answer_described(self, request_id: str, sender: ActorAddress) -> None:
         """Answer how the queue is now."""

@@ -2,6 +2,7 @@
 
 from thespian.actors import ActorAddress
 
+from callboard.actors.always_there import FETCHED_FROM
 from callboard.actors.base import handles
 from callboard.actors.commands import Commands
 from callboard.actors.crew import Moment
@@ -80,7 +81,8 @@ class QueueRequests(QueueControls):
     @handles(ExchangeTasks)
     def exchange(self, message: ExchangeTasks, sender: ActorAddress) -> None:
         """Settle what consumers have, lease them more, and answer when that is on disk."""
-        if (owner := self.addressed(message, sender)) is not None:
+        owner = self.commanded(message, sender, FETCHED_FROM) if message.wants else self.addressed(message, sender)
+        if owner is not None:
             now = read_clocks()
             exchange = owner.exchange(message.settlements, message.wants, now)
             self.send(sender, TasksExchanged(message.request_id, tuple(exchange.settled), tuple(exchange.given)))

@@ -82,11 +82,12 @@ def check_run_at(run_at: int) -> None:
 def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> str:  # noqa: A002 - the public name
     """Return the handler that a task of this queue runs: the one asked for, or else the queue's own.
 
+    A blank type is none, and not the name of the worker that a queue with `types` alone doesn't have.
     A queue with neither `worker`, `command` nor `types` (the dead letter, one that is only pulled from) takes any type.
     Raises `InvalidOption` naming the nearest type that the queue has.
     """
     default = settings.default_type
-    if type is None:
+    if not type:
         if default or not settings.types:
             return default
         raise InvalidOption(f"can't be blank: the queue has {_listed(settings)}", field="type")

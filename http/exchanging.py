@@ -90,13 +90,14 @@ def _take(lane: _Lane) -> list[_Waiting]:
     items = size = 0
     while lane.waiting:
         first = lane.waiting[0]
-        items += first.items
-        size += first.size
-        if batch and (items > MESSAGE_ITEMS or size > MESSAGE_BYTES):
-            break
+        if not first.answer.done():
+            items += first.items
+            size += first.size
+            if batch and (items > MESSAGE_ITEMS or size > MESSAGE_BYTES):
+                break
+            batch.append(first)
         lane.waiting.popleft()
         lane.size -= first.size
-        batch.append(first)
     return batch
 
 

@@ -9,7 +9,7 @@ from callboard.actors.options import MAX_CONSUMER, MAX_LEASE_MS, MAX_WANTED, MIN
 from callboard.actors.runners.call import MAX_RESULT_BYTES
 from callboard.http.answers import Answer, TaskShown
 from callboard.http.problems import json_text
-from callboard.http.schemas import MAX_WAIT_SECONDS, Body
+from callboard.http.schemas import MAX_WAIT_SECONDS, Body, Flag, or_null
 
 MAX_CLAIM = 500
 MAX_ACKS = 1_000
@@ -39,6 +39,8 @@ LeaseMilliseconds = Annotated[
     int,
     Field(strict=True, ge=MIN_LEASE_MS, le=MAX_LEASE_MS, description="How long the consumer has, from now on."),
 ]
+WaitMilliseconds = Annotated[int, Field(strict=True, ge=0, le=MAX_WAIT_SECONDS * 1_000)]
+Consumer = Annotated[str, Field(strict=True, max_length=MAX_CONSUMER), AfterValidator(_printable)]
 Result = Annotated[Any, AfterValidator(_result), Field(description="Any JSON: the task's result.")]
 
 
@@ -47,10 +49,10 @@ class DequeueRequest(Body):
 
     max: Annotated[int, Field(strict=True, ge=1, le=MAX_WANTED, description="At most so many.")]
     lease_ms: LeaseMilliseconds
-    wait_ms: Annotated[int, Field(strict=True, ge=0, le=MAX_WAIT_SECONDS * 1_000)] = Field(
+    wait_ms: Annotated[WaitMilliseconds, or_null(default=0, wanted=WaitMilliseconds)] = Field(
         0, description="So long to wait for the first of them."
     )
-    consumer: Annotated[str, Field(strict=True, max_length=MAX_CONSUMER), AfterValidator(_printable)] = Field(
+    consumer: Annotated[Consumer, or_null(default="", wanted=Consumer)] = Field(
         "", description="Who asks: named where its lease expires."
     )
 
@@ -67,9 +69,7 @@ class FailRequest(Body):
 
     claim: ClaimText
     error: Annotated[str, Field(strict=True, min_length=1, description="What went wrong, for people.")]
-    discard: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="No further attempt: it is dead at once."
-    )
+    discard: Flag = Field(default=False, description="No further attempt: it is dead at once.")
 
 
 class HeartbeatRequest(Body):
@@ -85,7 +85,7 @@ class Ack(Body):
     claim: ClaimText
     result: Result = None
     error: Annotated[str, Field(strict=True, min_length=1)] | None = None
-    discard: Annotated[bool, Field(strict=True)] = False
+    discard: Flag = False
 
     @field_validator("error")
     @classmethod

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from callboard.actors.task import TaskState
-from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS
+from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS, Ids
 
 MAX_QUEUES = 100
 
@@ -17,11 +17,18 @@ class Query(BaseModel):
 
 
 class DeadQuery(Query):
-    """A page of the dead letter."""
+    """A page of the dead letter, newest first by creation."""
 
     queue: str | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class DeadFilterQuery(Query):
+    """Which dead tasks, instead of the same in the body."""
+
+    queue: str | None = Field(None, description="Those of this queue; instead of the same in the body.")
+    ids: Ids | None = Field(None, description="These; may be repeated. Instead of the same in the body.")
 
 
 class TaskQuery(DeadQuery):

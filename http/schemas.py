@@ -56,6 +56,13 @@ def _moment(value: object) -> int | None:
     return moment
 
 
+def or_null(*, default: Any, wanted: Any) -> BeforeValidator:
+    """Have null count as not given in a field whose default is not None; `wanted`: its type, for the OpenAPI document."""
+    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=wanted | None)
+
+
+Flag = Annotated[bool, Field(strict=True), or_null(default=False, wanted=bool)]
+"""False where it is not given."""
 Name = Annotated[str, BeforeValidator(_name, json_schema_input_type=str), Field(strict=True, min_length=1)]
 Milliseconds = Annotated[int, Field(strict=True, ge=0, le=MAX_MILLISECONDS)]
 Priority = Annotated[
@@ -211,9 +218,7 @@ class BatchRequest(Body):
 class RetryRequest(Body):
     """How to put a task back."""
 
-    keep_attempts: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Keep the count of failures instead of a fresh budget."
-    )
+    keep_attempts: Flag = Field(default=False, description="Keep the count of failures instead of a fresh budget.")
 
 
 Ids = Annotated[list[str], Field(max_length=MAX_BATCH)]
@@ -246,9 +251,7 @@ class BulkCancelRequest(Body):
 class BulkRetryRequest(BulkCancelRequest):
     """Which tasks to put back, by ids or by filter, and how."""
 
-    keep_attempts: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Keep the count of failures instead of a fresh budget."
-    )
+    keep_attempts: Flag = Field(default=False, description="Keep the count of failures instead of a fresh budget.")
 
 
 class DeadRequest(Body):

@@ -98,6 +98,6 @@ class EnqueueAnswer(Answer):
 
 
 class TaskStatus(TaskEnqueued):
-    """A task, and why its last attempt failed if it did."""
+    """A task, and why its last attempt failed if it did, or that it was cancelled."""
 
     error: str | None

@@ -1,7 +1,8 @@
 """Read a request's body and query, and say what is wrong with it in the words and the nesting of the contract."""
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar, get_args
 
@@ -93,9 +94,14 @@ async def read_model(request: Request, model: type[Model], limit: int, *, empty:
     return validated(model, {} if empty and not body.strip() else parse_json(body))
 
 
-def read_query(request: Request, model: type[Model]) -> Model:
-    """Return the query string as this model. Raises `Invalid`."""
-    return validated(model, dict(request.query_params))
+def read_query(request: Request, model: type[Model], repeatable: Collection[str] = ()) -> Model:
+    """Return the query string as this model, the `repeatable` parameters as lists. Raises `Invalid`."""
+    given = request.query_params
+    times = Counter(name for name, _ in given.multi_items())
+    twice = [name for name, number in times.items() if number > 1 and name not in repeatable]
+    if twice:
+        raise Invalid({name: ["must be given only once"] for name in twice})
+    return validated(model, {name: given.getlist(name) if name in repeatable else given[name] for name in given})
 
 
 def validated(model: type[Model], value: Any) -> Model:

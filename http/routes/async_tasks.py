@@ -26,6 +26,7 @@ from callboard.http.validation import parse_json, read_body, validated
 
 QUEUE: Final = "default"
 _ALL_ENQUEUED: Final = "All tasks enqueued"
+_CANCELLED: Final = "cancelled"
 _STATUS: Final = {
     TaskState.SCHEDULED: Status.AWAITING,
     TaskState.AVAILABLE: Status.ENQUEUED,
@@ -123,7 +124,12 @@ def _shown(task: Task) -> dict[str, Any]:
 
 
 def _error(task: Task) -> str | None:
-    """Return why the last attempt failed; nothing of those before a retry by hand, after which they are counted anew."""
+    """Return why the last attempt failed, or that the task was cancelled.
+
+    Nothing of the attempts before a retry by hand, after which they are counted anew.
+    """
+    if task.state is TaskState.CANCELLED:
+        return _CANCELLED  # its status is that of a failure, and no attempt says why
     if task.state is TaskState.COMPLETED or not task.errors:
         return None
     last = task.errors[-1]

@@ -8,7 +8,8 @@ from callboard.actors.store import TaskFilter
 from callboard.actors.task import TaskState
 from callboard.http.changes import CHUNK, by_queue, change_ids, change_matching, retry
 from callboard.http.edge import Edge, edge_of
-from callboard.http.queries import DeadQuery
+from callboard.http.problems import Invalid
+from callboard.http.queries import DeadFilterQuery, DeadQuery
 from callboard.http.responses import data_response
 from callboard.http.routes.tasks import known_ids, page_response
 from callboard.http.schemas import DeadRequest
@@ -16,15 +17,15 @@ from callboard.http.validation import read_model, read_query
 
 
 async def list_dead(request: Request) -> Response:
-    """Show dead tasks, newest first, page by page."""
+    """Show the dead tasks of all queues or of one, newest first by creation, page by page."""
     query = read_query(request, DeadQuery)
     return await page_response(edge_of(request), TaskFilter(query.queue, TaskState.DEAD), query.limit, query.cursor)
 
 
 async def retry_dead(request: Request) -> Response:
-    """Put dead tasks back: all, a queue's, or these."""
+    """Put dead tasks back: all, a queue's, or these; the query or the body says which."""
     edge = edge_of(request)
-    wanted = await read_model(request, DeadRequest, edge.settings.http.max_body, empty=True)
+    wanted = await _wanted(request)
     change = retry(keep_attempts=False)
     if wanted.ids is None:
         return data_response(await change_matching(edge, TaskFilter(wanted.queue, TaskState.DEAD), change))
@@ -33,9 +34,9 @@ async def retry_dead(request: Request) -> Response:
 
 
 async def purge_dead(request: Request) -> Response:
-    """Delete dead tasks: all, a queue's, or these."""
+    """Delete dead tasks: all, a queue's, or these; the query or the body says which."""
     edge = edge_of(request)
-    wanted = await read_model(request, DeadRequest, edge.settings.http.max_body, empty=True)
+    wanted = await _wanted(request)
     counts = {"matched": 0, "changed": 0}
     if wanted.ids is not None:
         for queue, ids in by_queue(await _dead_ids(edge, wanted)).items():
@@ -51,6 +52,21 @@ async def purge_dead(request: Request) -> Response:
             counts["matched"] += max(dead, purged)
             counts["changed"] += purged
     return data_response(counts)
+
+
+async def _wanted(request: Request) -> DeadRequest:
+    """Read which tasks are meant, from the query or the body. Raises `Invalid` when both say something.
+
+    What is overlooked here is a filter less, and so tasks changed or lost that nobody meant.
+    """
+    query = read_query(request, DeadFilterQuery, ("ids",))
+    asked = {name: value for name, value in query.model_dump().items() if value is not None}
+    body = await read_model(request, DeadRequest, edge_of(request).settings.http.max_body, empty=True)
+    if not asked:
+        return body
+    if body != DeadRequest():
+        raise Invalid({name: ["must not be given in the query when the body names tasks, too"] for name in asked})
+    return DeadRequest.model_validate(asked)
 
 
 async def _dead_ids(edge: Edge, wanted: DeadRequest) -> list[tuple[str, str]]:

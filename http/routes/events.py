@@ -15,7 +15,7 @@ from callboard.actors.messages import ListQueues, QueuesListed
 from callboard.http.edge import edge_of
 from callboard.http.problems import NotFound
 from callboard.http.queries import EventQuery
-from callboard.http.validation import header_of, validated
+from callboard.http.validation import header_of, read_query
 
 STALLED_SECONDS: Final = 300.0
 """A client that takes nothing for so long is disconnected: it may have been stopped for ever."""
@@ -27,8 +27,7 @@ log = logging.getLogger(__name__)
 
 async def follow_events(request: Request) -> Response:
     """Follow events, of some queues or of all; the subscription has begun when the headers come."""
-    asked = dict(request.query_params) | {"queue": request.query_params.getlist("queue")}
-    query = validated(EventQuery, asked)
+    query = read_query(request, EventQuery, ("queue",))
     edge = edge_of(request)
     if query.queue:
         known = await edge.gateway.ask_registry(ListQueues, QueuesListed)

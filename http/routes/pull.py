@@ -6,6 +6,7 @@ import uuid
 from starlette.requests import Request
 from starlette.responses import Response
 
+from callboard.actors.always_there import FETCHED_FROM
 from callboard.actors.messages import Settlement, Want, Word
 from callboard.http.edge import edge_of
 from callboard.http.intake import read_key
@@ -13,6 +14,7 @@ from callboard.http.problems import NotFound
 from callboard.http.pull_schemas import AckRequest, AcksRequest, DequeueRequest, FailRequest, HeartbeatRequest
 from callboard.http.pulling import acked, failed, fetch, settle_many, settle_one
 from callboard.http.responses import data_response
+from callboard.http.routes.queues import check_can_be
 from callboard.http.routes.tasks import IDEMPOTENCY_KEY, normal_id
 from callboard.http.validation import header_of, read_model
 
@@ -20,6 +22,7 @@ from callboard.http.validation import header_of, read_model
 async def dequeue(request: Request) -> Response:
     """Fetch tasks of a queue, each for the time of a lease, at most `max`; none when there are none."""
     edge, queue = edge_of(request), request.path_params["name"]
+    check_can_be(FETCHED_FROM, queue)
     wanted = await read_model(request, DequeueRequest, edge.settings.http.max_body)
     key = read_key("dequeue", header_of(request, IDEMPOTENCY_KEY), None).text
     # A wish is known by its key: sent again, it gets what it got and still holds.

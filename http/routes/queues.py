@@ -9,6 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from callboard.actors.always_there import DRAINED, PAUSED, RESUMED, SCALED, why_never
 from callboard.actors.errors import CallboardError, RequestRefused, RequestTimedOut
 from callboard.actors.messages import (
     DeleteQueue,
@@ -90,33 +91,43 @@ async def delete_queue(request: Request) -> Response:
 
 async def pause_queue(request: Request) -> Response:
     """Have a queue begin nothing more until it is resumed; survives a restart."""
-    return await _command(request, lambda request_id, found: PauseQueue(request_id, found.queue, found.incarnation))
+    return await _command(request, PAUSED, lambda request_id, found: PauseQueue(request_id, found.queue, found.incarnation))
 
 
 async def resume_queue(request: Request) -> Response:
     """End a pause or a drain."""
-    return await _command(request, lambda request_id, found: ResumeQueue(request_id, found.queue, found.incarnation))
+    return await _command(
+        request, RESUMED, lambda request_id, found: ResumeQueue(request_id, found.queue, found.incarnation)
+    )
 
 
 async def drain_queue(request: Request) -> Response:
     """Have a queue take nothing more and work off what it has."""
-    return await _command(request, lambda request_id, found: DrainQueue(request_id, found.queue, found.incarnation))
+    return await _command(request, DRAINED, lambda request_id, found: DrainQueue(request_id, found.queue, found.incarnation))
 
 
 async def scale_queue(request: Request) -> Response:
     """Change how many tasks a queue runs at once; survives a restart."""
     edge = edge_of(request)
+    check_can_be(SCALED, request.path_params["name"])
     wanted = await read_model(request, ScaleRequest, edge.settings.http.max_body)
     concurrency = wanted.concurrency
     response = await _command(
-        request, lambda request_id, found: ScaleQueue(request_id, found.queue, found.incarnation, concurrency)
+        request, SCALED, lambda request_id, found: ScaleQueue(request_id, found.queue, found.incarnation, concurrency)
     )
     edge.gateway.forget(request.path_params["name"])
     return response
 
 
-async def _command(request: Request, message: Callable[[str, QueueFound], object]) -> Response:
+def check_can_be(done: str, name: str) -> None:
+    """Raise `Invalid` for what can't be done with the dead letter, in the form in which its settings are refused."""
+    if why := why_never(name, done):
+        raise Invalid({"name": [why]}, f"{why}.")
+
+
+async def _command(request: Request, done: str, message: Callable[[str, QueueFound], object]) -> Response:
     name = request.path_params["name"]
+    check_can_be(done, name)
     reply, _ = await edge_of(request).gateway.ask_queue(name, message, QueueDescribed)
     return data_response(queue_shown(reply.status))
 

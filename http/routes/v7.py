@@ -7,13 +7,14 @@ from typing import Any, Final, NamedTuple
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from callboard.actors.errors import CallboardError
+from callboard.actors.errors import CallboardError, InvalidOption
 from callboard.actors.options import MAX_PRIORITY, MIN_PRIORITY
 from callboard.conf.settings import check_queue_name
 from callboard.conf.templates import EVENT, QueueTemplate, event_queue
+from callboard.http.building import received_context_text
 from callboard.http.edge import Edge, edge_of
 from callboard.http.intake import NO_KEY, Taken, take_one
-from callboard.http.problems import NoSuchQueue, Problem, problem_of
+from callboard.http.problems import Invalid, NoSuchQueue, Problem, problem_of
 from callboard.http.responses import data_response
 from callboard.http.schemas import TaskOptions, TaskRequest
 from callboard.http.validation import parse_json, read_body
@@ -56,6 +57,8 @@ async def create_event(request: Request) -> Response:
     try:
         taken = await _take(edge, wanted, template)
     except CallboardError as error:
+        if isinstance(error, Invalid) and (unkept := _unkept(event.body)):
+            return _refused(HTTPStatus.BAD_REQUEST, unkept)
         return _refused(HTTPStatus.INTERNAL_SERVER_ERROR, _reason(problem_of(error)))
     return data_response({"id": taken.ids[0], "queue": wanted.queue})
 
@@ -87,6 +90,16 @@ def read_event(content: bytes) -> Event:
     if check_queue_name(event_queue(body["event_type_id"])):
         raise Malformed(f"event_type_id is too large, received {_shown(body['event_type_id'])}")
     return Event(body["priority"], body["event_type_id"], body)
+
+
+def _unkept(body: dict[str, Any]) -> str:
+    """Say what of an event can't be kept (a number like 1e999, which is JSON, but too large), "" if all of it can."""
+    for name, value in body.items():
+        try:
+            received_context_text({name: value})
+        except InvalidOption as error:
+            return f"{name} {error}"
+    return ""
 
 
 def _shown(value: Any) -> str:

@@ -1,11 +1,13 @@
 """What the Registry refuses to do with queues, typed to a real server."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from callboard.actors.errors import RequestRefused
 from callboard.actors.local_client import LocalClient
+from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
 from tests.support.serving import Server
 
@@ -23,6 +25,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     [
         (["delete", "dead_letter"], "dead_letter is always there"),
         (["delete", "dead_letter", "--force"], "dead_letter is always there"),
+        (["pause", "dead_letter"], "dead_letter is always there and can't be paused"),
+        (["resume", "dead_letter"], "dead_letter is always there and can't be resumed"),
+        (["drain", "dead_letter"], "dead_letter is always there and can't be drained"),
+        (["scale", "dead_letter", "3"], "dead_letter is always there and can't be scaled"),
         (["delete", "defualt"], "unknown queue 'defualt': did you mean default?"),
         (["scale", "defualt", "3"], "unknown queue 'defualt': did you mean default?"),
     ],
@@ -48,3 +54,16 @@ def test_the_dead_letter_queue_takes_no_settings(server: Server) -> None:
     with LocalClient(server.data_dir) as client, pytest.raises(RequestRefused, match="dead_letter is always there"):
         client.control.put("dead_letter", QueueSettings())
     assert server.queue("dead_letter")["settings"]["concurrency"] == 0
+
+
+def test_jqs_21_the_dead_letter_stays_as_it_is_and_takes_tasks_that_nobody_gets(server: Server) -> None:
+    with LocalClient(server.data_dir) as client:
+        for command in (client.control.pause, client.control.drain, partial(client.control.scale, concurrency=2)):
+            with pytest.raises(RequestRefused, match="dead_letter is always there"):
+                command("dead_letter")
+        task = client.enqueue("dead_letter")
+        with pytest.raises(RequestRefused, match="dead_letter is always there and can't be fetched from"):
+            client.dequeue("dead_letter")
+        assert client.get(task.id).state == TaskState.AVAILABLE
+    letter = server.queue("dead_letter")
+    assert (letter["state"], letter["settings"]["concurrency"]) == ("running", 0)

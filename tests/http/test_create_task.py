@@ -163,6 +163,12 @@ def test_jqs_20_21_the_dead_letter_takes_any_type_and_none(client: TestClient) -
     assert post(client, {"queue": "dead_letter"}).status_code == 201
 
 
+def test_a_blank_type_is_refused_where_one_is_needed(client: TestClient) -> None:
+    missing, blank = (post(client, {"queue": "typed", "type": type_}) for type_ in (None, ""))
+    assert (blank.status_code, blank.json()) == (400, missing.json())
+    assert post(client, {"queue": "sleep", "type": ""}).json()["data"]["type"] == SLEEP
+
+
 def test_a_type_is_chosen_by_name_and_the_nearest_is_named(client: TestClient) -> None:
     assert post(client, {"queue": "typed", "type": "SendEmail"}).json()["data"]["type"] == "SendEmail"
     answer = post(client, {"queue": "typed", "type": "SendMail"})

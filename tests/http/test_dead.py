@@ -46,3 +46,46 @@ def test_the_dead_are_retried_and_purged_all_by_queue_and_by_ids(
     assert {message.queue for message in actors.asked} == {"sleep", "dead_letter"}
     assert client.request(method, path).json()["data"] == {"matched": 4, "changed": 4}
     assert client.request(method, path, json={"que": "sleep"}).status_code == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_the_query_names_dead_tasks_as_the_body_does(
+    client: TestClient, actors: PlayedActors, dead: dict[str, list[str]], method: str
+) -> None:
+    path = "/api/dead/retry" if method == "POST" else "/api/dead"
+    first, second, third = dead["sleep"]
+
+    def changed(query: str, body: Any = None) -> Any:
+        return client.request(method, f"{path}?{query}", json=body).json()["data"]
+
+    assert changed("queue=nowhere") == changed("queue=") == changed("ids=") == {"matched": 0, "changed": 0}
+    assert not actors.asked
+    assert changed("queue=dead_letter", {}) == {"matched": 1, "changed": 1}
+    assert changed(f"ids={first}", {"queue": None}) == {"matched": 1, "changed": 1}
+    assert changed(f"ids={second}&ids={third}&queue=sleep") == {"matched": 2, "changed": 2}
+    assert [(message.queue, message.ids) for message in actors.asked[1:]] == [
+        ("sleep", (first,)),
+        ("sleep", (second, third)),
+    ]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("que=sleep", None),  # misspelt
+        ("state=dead", {}),  # of the list only
+        ("queue=sleep", {"queue": "sleep"}),  # in both, even if they agree
+        ("queue=sleep", {"ids": []}),
+        ("queue=sleep&queue=typed", None),  # it can't be both
+        (f"ids={UNKNOWN}", {"queue": "sleep"}),
+    ],
+)
+@pytest.mark.usefixtures("dead")
+def test_a_query_that_is_not_understood_or_said_twice_changes_nothing(
+    client: TestClient, actors: PlayedActors, method: str, query: str, body: Any
+) -> None:
+    path = "/api/dead/retry" if method == "POST" else "/api/dead"
+    answer = client.request(method, f"{path}?{query}", json=body)
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [query.partition("=")[0]])
+    assert not actors.asked

@@ -159,3 +159,35 @@ def test_somebody_who_has_gone_away_is_no_trouble_for_the_others() -> None:
         assert (await stays).settled == [Settled.DONE]
 
     with_lanes(test)
+
+
+def test_whoever_has_gone_away_is_not_asked_for() -> None:
+    async def test(lanes: ExchangeLanes, owner: PlayedOwner) -> None:
+        owner.go.clear()
+        first = asyncio.create_task(lanes.exchange("q", (ack(0),), ()))
+        await until(lambda: len(owner.messages) == 1)
+        leaves = [asyncio.create_task(lanes.exchange("q", (), (Want(str(n), 600, 1),))) for n in range(3)]
+        stays = asyncio.create_task(lanes.exchange("q", (), (Want("stays", 600, 1),)))
+        await until(lambda: len(lanes._lanes["q"].waiting) == 4)
+        for one in leaves:
+            one.cancel()
+        await asyncio.gather(*leaves, return_exceptions=True)
+        owner.go.set()
+        assert (await stays).given == [Given((("stays", 600),))]
+        await first
+        assert [[want.id for want in message.wants] for message in owner.messages] == [[], ["stays"]]
+
+    with_lanes(test)
+
+
+def test_a_lane_in_which_nobody_waits_any_more_is_given_up() -> None:
+    async def test(lanes: ExchangeLanes, owner: PlayedOwner) -> None:
+        leaves = asyncio.create_task(lanes.exchange("q", (ack(0),), ()))
+        await asyncio.sleep(0)  # it is in the lane now, and the message goes with the next turn of the loop
+        leaves.cancel()
+        await until(lambda: lanes._lanes == {})
+        # The next one has a lane again.
+        assert (await lanes.exchange("q", (ack(1),), ())).settled == [Settled.DONE]
+        assert [[word.number for word in message.settlements] for message in owner.messages] == [[1]]
+
+    with_lanes(test)

@@ -320,3 +320,13 @@ def test_the_consumers_name_reaches_the_queue(client: TestClient, actors: Played
     dequeue(client, consumer="Ada's laptop", lease_ms=5, max=7)
     (want,) = actors.asked[-1].wants
     assert want == Want(want.id, 7, 5, "Ada's laptop")
+
+
+def test_an_optional_field_that_is_null_is_not_given(client: TestClient, stage: Stage) -> None:
+    stage.submit(new_task(), new_task())
+    first, second = dequeue(client, max=2, wait_ms=None, consumer=None)
+    assert say(client, first, "fail", error="no", discard=None).json()["data"]["state"] == "retryable"
+    acks = {"acks": [{"claim": second["claim"], "result": None, "error": None, "discard": None}]}
+    assert client.post("/api/tasks/ack", json=acks).json()["data"][0]["outcome"] == "done"
+    for body in ({"max": None}, {"lease_ms": None}, {"wait_ms": "1"}, {"consumer": 1}):
+        assert client.post(MAIL, json={**ONE, **body}).status_code == 400

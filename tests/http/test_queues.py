@@ -119,6 +119,25 @@ def test_a_command_reaches_the_owner_and_is_answered_with_the_queue(
     assert type(actors.asked[-1]) is message
 
 
+@pytest.mark.parametrize(
+    ("path", "done"),
+    [
+        ("pause", "paused"),
+        ("resume", "resumed"),
+        ("drain", "drained"),
+        ("scale", "scaled"),
+        ("dequeue", "fetched from"),
+    ],
+)
+def test_jqs_21_the_dead_letter_takes_no_commands_and_gives_nothing(
+    client: TestClient, actors: PlayedActors, path: str, done: str
+) -> None:
+    answer = client.post(f"/api/queues/dead_letter/{path}", json={"concurrency": 1})
+    why = f"dead_letter is always there and can't be {done}"
+    assert (answer.status_code, answer.json()["detail"], answer.json()["errors"]) == (400, f"{why}.", {"name": [why]})
+    assert not actors.asked
+
+
 @pytest.mark.parametrize("concurrency", [-1, 10_001, "3", 1.0, True, None])
 def test_a_wrong_concurrency_is_refused(client: TestClient, concurrency: Any) -> None:
     answer = client.post("/api/queues/sleep/scale", json={"concurrency": concurrency})

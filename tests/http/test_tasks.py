@@ -185,3 +185,13 @@ def test_an_owner_that_does_not_answer_a_change_is_answered_with_503(client: Tes
     (task_id,) = create(client)
     actors.answers[CancelTasks] = lambda _: RequestTimedOut("no answer")
     assert client.post(f"/api/tasks/{task_id}/cancel").status_code == 503
+
+
+def test_keep_attempts_that_is_null_is_not_given(client: TestClient, actors: PlayedActors) -> None:
+    (task_id,) = create(client)
+    end(actors, "sleep", [task_id], TaskState.DEAD)
+    actors.answers[RetryTasks] = changing(lambda _: None)
+    for path, body in ((f"/api/tasks/{task_id}/retry", {}), ("/api/tasks/retry", {"ids": [task_id], "filter": None})):
+        assert client.post(path, json={**body, "keep_attempts": None}).status_code == 200
+        assert actors.asked[-1].keep_attempts is False
+        assert client.post(path, json={**body, "keep_attempts": 0}).status_code == 400

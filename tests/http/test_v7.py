@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from callboard.actors.errors import RequestRefused, StoreUnavailable
 from callboard.actors.messages import MakeQueue, QueuePut, RefusalReason
-from callboard.conf.settings import Settings
+from callboard.conf.settings import QueueSettings, Settings
 from tests.http.edges import PlayedActors, app_over
 
 EVENT = {"user_id": 1, "priority": 2, "event_data": {}, "event_type_id": 5}
@@ -81,3 +81,27 @@ def test_a_queue_that_can_not_be_made_is_tried_again_with_the_next_event(events:
     assert events.post("/api/event/v1", json=EVENT).text == "disk full"
     actors.answers[MakeQueue] = willing
     assert events.post("/api/event/v1", json=EVENT).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"user_id":1,"priority":1,"event_data":{"e":1e999},"event_type_id":5}', "event_data"),
+        (b'{"user_id":1,"priority":1,"event_data":[-1e999],"event_type_id":5}', "event_data"),
+        (b'{"user_id":1,"priority":1,"event_data":{},"event_type_id":5,"more":1e999}', "more"),
+    ],
+)
+def test_v7_02_an_event_that_can_not_be_kept_is_malformed(
+    events: TestClient, actors: PlayedActors, content: bytes, field: str
+) -> None:
+    answer = events.post("/api/event/v1", content=content)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert answer.text.startswith(f"{field} can't be written as JSON: ")
+    assert "context" not in answer.text
+    assert not actors.submitted
+
+
+def test_a_queue_that_has_no_worker_for_events_is_no_fault_of_the_sender(events: TestClient, actors: PlayedActors) -> None:
+    actors.add("event-5", QueueSettings(types={"A": "callboard.actors.samples:Event"}))
+    answer = events.post("/api/event/v1", json=EVENT)
+    assert (answer.status_code, "can't be blank: the queue has the types A" in answer.text) == (500, True)

@@ -73,11 +73,17 @@ def test_an_unknown_type_is_answered_with_the_nearest_whatever_its_case() -> Non
         make(type="xyz")
 
 
-def test_a_queue_with_types_alone_needs_one() -> None:
+@pytest.mark.parametrize("blank", [None, ""])
+def test_a_queue_with_types_alone_needs_one(blank: str | None) -> None:
     settings = QueueSettings.model_validate({"types": {"A": "m:a", "B": "m:b"}})
     assert resolve_type(settings, "B") == "B"
     with pytest.raises(InvalidOption, match="can't be blank: the queue has the types A, B"):
-        resolve_type(settings, None)
+        resolve_type(settings, blank)
+
+
+def test_a_blank_type_is_one_that_is_not_given() -> None:
+    assert resolve_type(QueueSettings(worker="m:a"), "") == "m:a"
+    assert resolve_type(QueueSettings(), "") == ""
 
 
 def test_a_queue_without_workers_takes_any_type() -> None:
