@@ -27,6 +27,8 @@ _VERSION: Final = "SELECT hashtextextended(pg_current_snapshot()::text, 0)"
 class PostgresReader(SqlReader):
     """Reads tasks and queues from a server."""
 
+    _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._place = shown_url(url)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
@@ -40,6 +40,9 @@ class SqlReader(ABC):
     has changed, made when it is first needed and used under `_version_lock`.
     """
 
+    _BEGIN: ClassVar[str]
+    """Begins, on a connection in autocommit mode, a transaction whose first statement decides what all of it see."""
+
     def __init__(self) -> None:
         self._inherited: list[object] = []
         self._watch: Any = None
@@ -71,6 +74,13 @@ class SqlReader(ABC):
         self._mind_fork()
         with self._errors(), self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def _one_snapshot(self) -> Iterator[Connection]:
+        """Have all statements of the block see the same moment; no writer waits for that."""
+        with self._reading() as connection:
+            connection.exec_driver_sql(self._BEGIN)
+            yield connection  # given back to the pool, it is rolled back
 
     def close(self) -> None:
         """Close the connections that no thread uses; the others when they are given back."""
@@ -125,7 +135,7 @@ class SqlReader(ABC):
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """Return every queue's counts."""
         with self._reading() as connection:
-            return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
+            return _counts_of(connection)
 
     def agenda(self) -> dict[str, int]:
         """Return when each queue has something to do."""
@@ -133,14 +143,18 @@ class SqlReader(ABC):
             return read_agenda(connection)
 
     def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both
-        statements = id_statements(chosen, self.counts(), before, limit)
-        with self._reading() as connection:
-            for statement in statements:
-                found.update((row[0], row[1]) for row in connection.execute(statement))
+        found: list[tuple[str, str]] = []
+        # A task that changes its state meanwhile would else be in none of the statements, or not have been counted.
+        with self._one_snapshot() as connection:
+            for statement in id_statements(chosen, _counts_of(connection), before, limit):
+                found.extend((row[0], row[1]) for row in connection.execute(statement))
         return heapq.nlargest(limit, found, key=itemgetter(0))
 
     def check(self) -> None:
         """Read something small. Raises `StoreUnavailable` when the store does not answer."""
         with self._reading() as connection:
             connection.execute(_CHECK).one_or_none()
+
+
+def _counts_of(connection: Connection) -> dict[str, dict[TaskState, int]]:
+    return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
