@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
 from callboard.actors.store import Page, QueueRow, TaskFilter
 from callboard.actors.store.agenda import read_agenda
+from callboard.actors.store.columns import storable
 from callboard.actors.store.dialects import IsGiven
 from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
 from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
@@ -103,6 +104,8 @@ class SqlReader(ABC):
 
     def get(self, task_id: str) -> Task | None:
         """Return one task."""
+        if not storable([task_id]):
+            return None
         with self._reading() as connection:
             row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
         return None if row is None else task_of(row)
@@ -143,6 +146,9 @@ class SqlReader(ABC):
             return read_agenda(connection)
 
     def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
+        wanted = [text for text in (chosen.queue, chosen.type, before) if text is not None]
+        if storable(wanted) != wanted:
+            return []
         found: list[tuple[str, str]] = []
         # A task that changes its state meanwhile would else be in none of the statements, or not have been counted.
         with self._one_snapshot() as connection:

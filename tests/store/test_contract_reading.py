@@ -67,7 +67,7 @@ def test_tasks_are_loaded_in_the_order_asked_whatever_their_state(store: Store, 
     assert loaded[2].attempt == 1
 
 
-@pytest.mark.parametrize("strange", ["a\x00b", "", "'\"\\{}%s", "ü\U0001f600"])
+@pytest.mark.parametrize("strange", ["a\x00b", "", "'\"\\{}%s", "ü\U0001f600", "\ud800"])
 def test_a_text_that_no_task_has_finds_none(store: Store, owner: QueueStore, strange: str) -> None:
     put(owner, insert(1))
     assert (store.get(strange), store.get_many([strange, task_id(1)]), store.ended([strange])) == (
