@@ -212,7 +212,8 @@ class RetryRequest(Body):
     """How to put a task back."""
 
     keep_attempts: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Keep the count of failures instead of a fresh budget."
+        default=False,
+        description="Go on counting attempts where they were; the budget of retries is fresh either way.",
     )
 
 
@@ -247,7 +248,8 @@ class BulkRetryRequest(BulkCancelRequest):
     """Which tasks to put back, by ids or by filter, and how."""
 
     keep_attempts: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Keep the count of failures instead of a fresh budget."
+        default=False,
+        description="Go on counting attempts where they were; the budget of retries is fresh either way.",
     )
 
 
