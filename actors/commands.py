@@ -19,6 +19,8 @@ from callboard.actors.task import CLAIMED, TaskState
 
 _PURGE_AT_ONCE = 1_000
 _PURGE_SECONDS = 1.0
+_ALWAYS = 2**63 - 1
+"""Later than any time in a store: after the clock has been set back, tasks have died later than now, too."""
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ class Commands:
         while gone == _PURGE_AT_ONCE and time.monotonic() < now.mono + _PURGE_SECONDS:
             # Many small transactions: other queues get their turn between them.
             with store.transaction() as transaction:
-                gone = transaction.purge(TaskState.DEAD, now.wall + 1, _PURGE_AT_ONCE)
+                gone = transaction.purge(TaskState.DEAD, _ALWAYS, _PURGE_AT_ONCE)
             total += gone
         return DeadPurged(request_id, total, more=gone == _PURGE_AT_ONCE)
 

@@ -97,6 +97,10 @@ class Batch:
             self.ids[index] = ""
         return [self.row(worker)]
 
+    def strike(self, task_id: str, worker: str) -> list[HandOut]:
+        """Strike out a task that is in flight no more; return the hand-outs that named it, as they are to be stored."""
+        return self.blank([self.ids.index(task_id)], worker) if task_id in self.ids else []
+
     def landed(self, key: int) -> None:
         """Take note that a task is in flight no more."""
 

@@ -28,6 +28,10 @@ def edit(owner: QueueOwner, message: EditTask, registry: object, now: Moment) ->
     if message.to_queue not in {"", owner.queue}:
         priority = task.priority if message.priority is None else message.priority
         run_at = now.wall if message.run_at is None and task.state == TaskState.AVAILABLE else message.run_at
+        # In the other queue it loses the number by which a new owner tells that its outcome here is stored. Stored before
+        # the move, for it holds without it, too: so the facts stay until they are stored.
+        owner.outcomes.strike(task.id)
+        owner.store_facts(now)
         with owner.store.transaction() as transaction:
             moved = transaction.move(task, message.to_queue, priority, run_at)
             # It runs alone no more, so its charge could never be taken back.

@@ -84,6 +84,12 @@ class Outcomes(FactKeeper):
         if slot.shared:
             self.facts.change.hand_outs_ended += batch.take_over()
 
+    def strike(self, task_id: str) -> None:
+        """Have no open hand-out name a task any more; all that has become of it there must be known."""
+        for slot in self._crew.busy():
+            if slot.batch is not None:
+                self.facts.change.hand_outs += slot.batch.strike(task_id, slot.name)
+
     def mark_running(self, slot: Slot) -> None:
         """Have the store say `executing` for a task that has been running for a while."""
         running = slot.batch.running() if slot.batch is not None else None

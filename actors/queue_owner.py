@@ -15,7 +15,7 @@ from callboard.actors.launching import Launch, Launcher, put_tokens, rows_of
 from callboard.actors.messages import Settlement, Submission, Verdict, Want
 from callboard.actors.ordering import Order
 from callboard.actors.pulling import Exchange
-from callboard.actors.recovery import recover
+from callboard.actors.recovery import named_once, recover
 from callboard.actors.reordering import reorder
 from callboard.actors.store import Change, Ownership, QueueStore, Transaction
 from callboard.actors.storing import Storing
@@ -47,7 +47,7 @@ class QueueOwner(Storing):
 
     def recover(self, left: LeftBehind, now: Moment) -> None:
         """Settle what earlier owners had handed out; their workers must be gone. Raises `StoreUnavailable`."""
-        hand_outs = self.store.hand_outs()
+        hand_outs = named_once(self.store.hand_outs())
         ids = [task_id for hand_out in hand_outs for task_id in hand_out.ids if task_id]
         tasks = {task.id: task for task in self.store.load(ids)}
         recover(self.adopt(hand_outs, tasks, now), tasks, left, self.outcomes, now)

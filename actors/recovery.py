@@ -20,6 +20,18 @@ from callboard.actors.worker_files import LeftBehind
 _HANDED_OUT = frozenset({TaskState.AVAILABLE, TaskState.EXECUTING, CLAIMED})
 
 
+def named_once(hand_outs: Sequence[HandOut]) -> list[HandOut]:
+    """Strike out each task from all hand-outs but the newest that names it: what became of it in the others was stored.
+
+    Their numbers tell that, too, but not of a task that has been in another queue meanwhile.
+    """
+    newest = {task_id: hand_out.number for hand_out in sorted(hand_outs) for task_id in hand_out.ids}
+    return [
+        hand_out._replace(ids=tuple(task_id if newest[task_id] == hand_out.number else "" for task_id in hand_out.ids))
+        for hand_out in hand_outs
+    ]
+
+
 def recover(
     hand_outs: Sequence[HandOut], tasks: Mapping[str, ReadyTask], left: LeftBehind, outcomes: Outcomes, now: Moment
 ) -> None:

@@ -80,6 +80,11 @@ class SharedBatch(Batch):
                 part.ids[key - key_of(number_of(key), 0)] = ""
         return [HandOut(number, worker, tuple(self.parts[number].ids)) for number in numbers if number in self.parts]
 
+    def strike(self, task_id: str, worker: str) -> list[HandOut]:
+        """Strike out a task that is in flight no more; return the hand-outs that named it, as they are to be stored."""
+        named = [(number, part.ids.index(task_id)) for number, part in self.parts.items() if task_id in part.ids]
+        return self.blank([key_of(number, index) for number, index in named], worker)
+
     def take_over(self) -> list[int]:
         """Return, once, the hand-outs that are over."""
         over, self.over = self.over, []

@@ -16,6 +16,7 @@ import uuid_utils
 
 from callboard.actors.errors import InvalidOption
 from callboard.actors.options import MAX_MILLISECONDS, MAX_PRIORITY, MIN_PRIORITY, Backoff, show_priority
+from callboard.actors.store.columns import storable
 from callboard.actors.task import NewTask, TaskState, format_time
 from callboard.conf.settings import BackoffSettings, QueueSettings
 
@@ -92,6 +93,9 @@ def resolve_type(settings: QueueSettings, type: str | None, queue: str = "") -> 
             return default
         raise InvalidOption(f"can't be blank: the queue has {_listed(settings)}", field="type")
     if type in settings.types or type in {default, settings.worker} or not (settings.types or default):
+        # Many clients' tasks are stored in one go, which a text that the store can't hold would fail for all of them.
+        if not storable([type]):
+            raise InvalidOption("must be text without U+0000 and lone surrogates", field="type")
         return type
     place = f"queue {queue!r}" if queue else "this queue"
     raise InvalidOption(f"unknown type {type!r} in {place}: {nearest(type, known_types(settings))}", field="type")

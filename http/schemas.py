@@ -218,7 +218,10 @@ class BatchRequest(Body):
 class RetryRequest(Body):
     """How to put a task back."""
 
-    keep_attempts: Flag = Field(default=False, description="Keep the count of failures instead of a fresh budget.")
+    keep_attempts: Flag = Field(
+        default=False,
+        description="Go on counting attempts where they were; the budget of retries is fresh either way.",
+    )
 
 
 Ids = Annotated[list[str], Field(max_length=MAX_BATCH)]
@@ -251,7 +254,10 @@ class BulkCancelRequest(Body):
 class BulkRetryRequest(BulkCancelRequest):
     """Which tasks to put back, by ids or by filter, and how."""
 
-    keep_attempts: Flag = Field(default=False, description="Keep the count of failures instead of a fresh budget.")
+    keep_attempts: Flag = Field(
+        default=False,
+        description="Go on counting attempts where they were; the budget of retries is fresh either way.",
+    )
 
 
 class DeadRequest(Body):

@@ -64,7 +64,11 @@ def show(
 def retry(
     ids: TaskIds,
     keep_attempts: Annotated[
-        bool, typer.Option("--keep-attempts", help="Keep the count of failures instead of a fresh budget.")
+        bool,
+        typer.Option(
+            "--keep-attempts",
+            help="Go on counting attempts where they were; the budget of retries is fresh either way.",
+        ),
     ] = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,

@@ -27,7 +27,7 @@ def numbers(values: Iterable[int | None]) -> str:
 
 
 def storable(values: Iterable[str]) -> list[str]:
-    """Return those of the texts that the database can hold: of the others it has none, so nobody need ask for them."""
+    """Return those of the texts that every database can hold: of the others none has any, so nobody need ask for them."""
     column = list(values)
     joined = "".join(column)
     return column if joined.isascii() and _NUL not in joined else [text for text in column if _can_be_stored(text)]

@@ -7,11 +7,9 @@ from typing import Final
 import psycopg
 from sqlalchemy import Engine, QueuePool, create_engine
 
-from callboard.actors.store import TaskFilter
 from callboard.actors.store.columns import storable, texts
 from callboard.actors.store.postgres_connection import BoundedConnection, connect, store_errors
 from callboard.actors.store.sql_reader import SqlReader
-from callboard.actors.task import Task
 from callboard.conf.store_url import shown_url
 
 KEPT: Final = 4
@@ -27,18 +25,12 @@ _VERSION: Final = "SELECT hashtextextended(pg_current_snapshot()::text, 0)"
 class PostgresReader(SqlReader):
     """Reads tasks and queues from a server."""
 
+    _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._place = shown_url(url)
         super().__init__()
-
-    def get(self, task_id: str) -> Task | None:
-        """Return one task."""
-        return super().get(task_id) if storable([task_id]) else None
-
-    def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
-        wanted = [text for text in (chosen.queue, chosen.type, before) if text is not None]
-        return super()._newest(chosen, before, limit) if storable(wanted) == wanted else []
 
     def version(self) -> int:
         """Return a number that is another one when a transaction has become visible, from a connection of its own."""

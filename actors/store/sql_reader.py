@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
 from callboard.actors.store import Page, QueueRow, TaskFilter
 from callboard.actors.store.agenda import read_agenda
+from callboard.actors.store.columns import storable
 from callboard.actors.store.dialects import IsGiven
 from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
 from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
@@ -39,6 +40,9 @@ class SqlReader(ABC):
     A process that was forked from its opener gets connections of its own. `_watch`: one for looking whether anything
     has changed, made when it is first needed and used under `_version_lock`.
     """
+
+    _BEGIN: ClassVar[str]
+    """Begins, on a connection in autocommit mode, a transaction whose first statement decides what all of it see."""
 
     def __init__(self) -> None:
         self._inherited: list[object] = []
@@ -72,6 +76,13 @@ class SqlReader(ABC):
         with self._errors(), self._engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def _one_snapshot(self) -> Iterator[Connection]:
+        """Have all statements of the block see the same moment; no writer waits for that."""
+        with self._reading() as connection:
+            connection.exec_driver_sql(self._BEGIN)
+            yield connection  # given back to the pool, it is rolled back
+
     def close(self) -> None:
         """Close the connections that no thread uses; the others when they are given back."""
         self._mind_fork()
@@ -93,6 +104,8 @@ class SqlReader(ABC):
 
     def get(self, task_id: str) -> Task | None:
         """Return one task."""
+        if not storable([task_id]):
+            return None
         with self._reading() as connection:
             row = connection.execute(_GET, {"task_id": task_id}).one_or_none()
         return None if row is None else task_of(row)
@@ -125,7 +138,7 @@ class SqlReader(ABC):
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """Return every queue's counts."""
         with self._reading() as connection:
-            return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}
+            return _counts_of(connection)
 
     def agenda(self) -> dict[str, int]:
         """Return when each queue has something to do."""
@@ -133,14 +146,21 @@ class SqlReader(ABC):
             return read_agenda(connection)
 
     def _newest(self, chosen: TaskFilter, before: str | None, limit: int) -> list[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()  # a task that moves between two statements may be in both
-        statements = id_statements(chosen, self.counts(), before, limit)
-        with self._reading() as connection:
-            for statement in statements:
-                found.update((row[0], row[1]) for row in connection.execute(statement))
+        wanted = [text for text in (chosen.queue, chosen.type, before) if text is not None]
+        if storable(wanted) != wanted:
+            return []
+        found: list[tuple[str, str]] = []
+        # A task that changes its state meanwhile would else be in none of the statements, or not have been counted.
+        with self._one_snapshot() as connection:
+            for statement in id_statements(chosen, _counts_of(connection), before, limit):
+                found.extend((row[0], row[1]) for row in connection.execute(statement))
         return heapq.nlargest(limit, found, key=itemgetter(0))
 
     def check(self) -> None:
         """Read something small. Raises `StoreUnavailable` when the store does not answer."""
         with self._reading() as connection:
             connection.execute(_CHECK).one_or_none()
+
+
+def _counts_of(connection: Connection) -> dict[str, dict[TaskState, int]]:
+    return {row[0]: dict(zip(TaskState, row[1:], strict=True)) for row in connection.execute(_COUNTS)}

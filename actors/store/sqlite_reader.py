@@ -16,6 +16,8 @@ MAX_THREADS = 64
 class SqliteReader(SqlReader):
     """Reads tasks and queues from a file."""
 
+    _BEGIN = "BEGIN"
+
     def __init__(self, path: Path) -> None:
         self._path = path
         super().__init__()

@@ -13,6 +13,7 @@ from callboard.conf.settings import QueueSettings
 from tests.http.edges import SLEEP, PlayedActors
 
 MAX_BODY = 1024 * 1024
+AS_JSON = {"content-type": "application/json"}
 
 
 def post(client: TestClient, body: Any, **headers: str) -> Any:
@@ -167,6 +168,16 @@ def test_a_blank_type_is_refused_where_one_is_needed(client: TestClient) -> None
     missing, blank = (post(client, {"queue": "typed", "type": type_}) for type_ in (None, ""))
     assert (blank.status_code, blank.json()) == (400, missing.json())
     assert post(client, {"queue": "sleep", "type": ""}).json()["data"]["type"] == SLEEP
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\x00b"])
+def test_a_type_that_no_store_can_hold_is_refused_for_its_own_task_alone(client: TestClient, odd: str) -> None:
+    body = json.dumps({"queue": "dead_letter", "type": odd})  # in ASCII, which can name what UTF-8 can't
+    answer = client.post("/api/tasks", content=body, headers=AS_JSON)
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["type"])
+    body = json.dumps({"filter": {"type": odd}})
+    found = client.post("/api/tasks/cancel", content=body, headers=AS_JSON)
+    assert (found.status_code, found.json()["data"]) == (200, {"matched": 0, "changed": 0})
 
 
 def test_a_type_is_chosen_by_name_and_the_nearest_is_named(client: TestClient) -> None:

@@ -1,9 +1,12 @@
 """The store's contract, reading: windows, lists and look-ups, the same for every store."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
-from callboard.actors.store import Change, HandOut, QueueStore, Store, TaskFilter
-from callboard.actors.store.listing import FEW_TASKS
+from callboard.actors.store import Change, HandOut, QueueStore, Store, TaskFilter, sql_reader
+from callboard.actors.store.listing import FEW_TASKS, id_statements
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, completion, insert, move, numbers, put, task_id
 
@@ -64,7 +67,7 @@ def test_tasks_are_loaded_in_the_order_asked_whatever_their_state(store: Store, 
     assert loaded[2].attempt == 1
 
 
-@pytest.mark.parametrize("strange", ["a\x00b", "", "'\"\\{}%s", "ü\U0001f600"])
+@pytest.mark.parametrize("strange", ["a\x00b", "", "'\"\\{}%s", "ü\U0001f600", "\ud800"])
 def test_a_text_that_no_task_has_finds_none(store: Store, owner: QueueStore, strange: str) -> None:
     put(owner, insert(1))
     assert (store.get(strange), store.get_many([strange, task_id(1)]), store.ended([strange])) == (
@@ -158,6 +161,55 @@ def test_a_bulk_change_goes_on_below_the_last_id_it_touched(store: Store, owner:
     first = store.matching_ids(chosen, 4)
     assert numbers([one for _, one in first]) == [9, 8, 7, 6]
     assert numbers([one for _, one in store.matching_ids(chosen, 4, before=first[-1][1])]) == [5, 4, 3, 2]
+
+
+def change_meanwhile(monkeypatch: pytest.MonkeyPatch, place: int, change: Callable[[], None]) -> None:
+    """Have somebody write while the next list is made: before its statement of this place.
+
+    In memory there are no statements: nothing can come between, and nothing does.
+    """
+    left = [change]
+
+    def meddled(*arguments: Any) -> Iterator[Any]:
+        for index, statement in enumerate(id_statements(*arguments)):
+            if index == place and left:
+                left.pop()()
+            yield statement
+
+    monkeypatch.setattr(sql_reader, "id_statements", meddled)
+
+
+def ids_of(store: Store, way: str, chosen: TaskFilter) -> list[int]:
+    if way == "page":
+        page = store.page(chosen, 10, None)
+        assert page.next_cursor is None
+        return numbers([task.id for task in page.tasks])
+    return numbers([one for _, one in store.matching_ids(chosen, 10)])
+
+
+@pytest.mark.parametrize("way", ["page", "matching_ids"])
+def test_a_task_that_becomes_due_while_a_list_is_made_is_on_it(
+    store: Store, owner: QueueStore, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    put(owner, insert(1), insert(2, "scheduled", run_at=NOW))
+
+    def come_due() -> None:
+        with owner.transaction() as transaction:
+            assert len(transaction.due(NOW, 10, NOW)) == 1
+
+    change_meanwhile(monkeypatch, 2, come_due)  # the available ones, of two statements, have been read
+    assert ids_of(store, way, TaskFilter(queue=QUEUE)) == [2, 1]
+    put(owner, insert(3))
+    assert ids_of(store, way, TaskFilter(queue=QUEUE)) == [3, 2, 1], "the moment that a list saw outlived it"
+
+
+@pytest.mark.parametrize("way", ["page", "matching_ids"])
+def test_a_task_that_changes_into_a_state_that_had_none_while_a_list_is_made_is_on_it(
+    store: Store, owner: QueueStore, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    put(owner, insert(1))
+    change_meanwhile(monkeypatch, 0, lambda: move(owner, [1], "completed"))
+    assert ids_of(store, way, TaskFilter(queue=QUEUE)) == [1]
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "????", "Y2FsbA", "ü", "W10", "/+", "////"])

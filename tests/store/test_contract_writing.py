@@ -224,8 +224,9 @@ def test_purging_is_bounded_and_takes_the_oldest_of_one_state(store: Store, owne
         assert transaction.purge(TaskState.COMPLETED, NOW + 9, 100) == 2
         assert transaction.purge(TaskState.DEAD, NOW, 100) == 0
         assert transaction.purge(TaskState.DEAD, NOW + 1, 100) == 1
+        assert transaction.purge(TaskState.COMPLETED, 2**63 - 1, 100) == 1  # whenever they ended
     counts = store.counts()[QUEUE]
-    assert (counts[TaskState.COMPLETED], counts[TaskState.DEAD], counts[TaskState.AVAILABLE]) == (1, 0, 1)
+    assert (counts[TaskState.COMPLETED], counts[TaskState.DEAD], counts[TaskState.AVAILABLE]) == (0, 0, 1)
 
 
 def test_only_ended_tasks_of_the_own_queue_are_deleted(store: Store, owner: QueueStore) -> None:

@@ -107,6 +107,14 @@ def test_all_dead_tasks_are_purged_in_many_small_transactions(stage: Stage, monk
     assert stage.owned.commits == commits + 3
 
 
+def test_all_dead_tasks_are_purged_after_the_clock_was_set_back(stage: Stage) -> None:
+    (task,) = stage.let_die()
+    stage.mono = time.monotonic()
+    stage.wall -= 3_600_000_000
+    assert stage.commands.purge("r", None, stage.now) == DeadPurged("r", 1, more=False)
+    assert stage.store.get(task.id) is None
+
+
 def test_a_long_purge_stops_after_a_while_and_says_that_there_is_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.let_die(3)
     stage.mono = time.monotonic()

@@ -1,14 +1,19 @@
 """What a new owner makes of the batches that its predecessors had handed out."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callboard.actors.editing import edit
 from callboard.actors.errors import StoreUnavailable
 from callboard.actors.hand_out import JournalWriter, Mark, record
 from callboard.actors.lifecycle import MAX_INTERRUPTIONS
+from callboard.actors.messages import EditTask
+from callboard.actors.queue_owner import QueueOwner
+from callboard.actors.store import Change, HandOut
 from callboard.actors.store.opening import open_store
 from callboard.actors.task import NewTask, TaskState
 from callboard.conf.settings import QueueSettings
@@ -157,6 +162,59 @@ def test_a_task_that_was_retried_by_hand_is_not_settled_by_its_old_batch(stage: 
     stage.restart()
     assert stage.states(done, running) == ["available", "available"]
     assert stage.task(done.id).attempt == 0
+
+
+def there_and_back(stage: Stage, task: NewTask) -> None:
+    """Move a task to another queue, and have its owner move it back, where it is ready at once."""
+    stage.store.put_queue("other", stage.owner.settings.model_dump_json(), "", stage.wall)
+    there = EditTask("r", "mail", 1, task.id, to_queue="other", run_at=stage.wall)
+    assert edit(stage.owner, there, "registry", stage.now).changed == (task.id,)
+    owned, ownership = stage.store.own("other")
+    other = QueueOwner("other", owned, ownership, stage.owner.settings, rng=random.Random(0), now=stage.now)
+    back = EditTask("r", "other", 1, task.id, to_queue="mail", run_at=stage.wall)
+    assert edit(other, back, "registry", stage.now).changed == (task.id,)
+    stage.owner.places.note(stage.wall)
+    owned.close()
+
+
+@pytest.mark.parametrize("begun_again", [False, True])
+def test_a_task_that_was_moved_away_and_back_is_not_settled_by_its_old_batch(stage: Stage, begun_again: bool) -> None:
+    failed, running = batch(stage, 2, timeout_ms=1_000_000)
+    worker = stage.worker
+    worker.take()
+    worker.begin(stage.wall)
+    worker.fail(stage.wall)
+    worker.take()
+    worker.begin(stage.wall)
+    stage.turn()
+    there_and_back(stage, failed)
+    if begun_again:
+        stage.owner.scale(2)
+        stage.staff()
+        (second,) = [other for other in stage.workers.values() if other is not worker]
+        second.take()
+        second.begin(stage.wall)
+    stage.turn()
+    assert stage.states(failed) == ["executing" if begun_again else "available"]
+    stage.restart()
+    assert stage.states(failed, running) == ["available", "available"]
+    assert kinds(stage, failed) == [("error", True)] + [("interrupted", False)] * begun_again
+    assert kinds(stage, running) == [("interrupted", False)]
+    assert stage.owned.hand_outs() == []
+
+
+def test_a_task_that_several_batches_name_is_settled_by_the_newest_of_them(stage: Stage) -> None:
+    """Such rows there are of a task that has been in another queue before a move struck it out of its old batch."""
+    (task,) = batch(stage, 1)
+    stage.worker.take()
+    stage.worker.begin(stage.wall)
+    (newest,) = stage.owned.hand_outs()
+    with stage.owned.transaction() as transaction:
+        transaction.apply(Change(hand_outs=[HandOut(newest.number - 1, newest.worker, ("", task.id))]))
+    stage.restart()
+    assert stage.states(task) == ["available"]
+    assert kinds(stage, task) == [("interrupted", False)]
+    assert stage.owned.hand_outs() == []
 
 
 def test_records_of_a_batch_that_nobody_knows_are_ignored(stage: Stage) -> None:

@@ -92,6 +92,16 @@ def test_a_hand_out_is_over_when_its_last_task_has_landed(slot: Slot) -> None:
     assert (slot.batch, slot.state) == (None, SlotState.IDLE)
 
 
+def test_a_task_that_has_landed_is_struck_out_of_the_hand_outs_that_last(slot: Slot) -> None:
+    crew = Crew({"w1": slot})
+    keys = launch(slot, 1_000, 1_000)
+    launch(slot, 1_000, number=8)
+    crew.places = {"7/0": ("w1", keys[0])}
+    crew.land(slot, keys[0])
+    assert batch_of(slot).strike("7/0", "w1") == [HandOut(7, "w1", ("", "7/1"))]
+    assert batch_of(slot).strike("7/0", "w1") == []
+
+
 def test_tokens_are_either_sides_never_both(tmp_path: Path, slot: Slot) -> None:
     other = SharedTokens(tmp_path / "tokens")
     keys = [key_of(7, index) for index in range(256)] + [key_of(8, 0)]

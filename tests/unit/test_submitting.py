@@ -91,6 +91,13 @@ def test_a_queue_without_workers_takes_any_type() -> None:
     assert resolve_type(QueueSettings(), None) == ""
 
 
+@pytest.mark.parametrize("odd", ["\ud800", "\x00"])
+def test_a_type_must_be_text_that_every_store_can_hold(odd: str) -> None:
+    with pytest.raises(InvalidOption, match="must be text without U\\+0000 and lone surrogates") as refused:
+        resolve_type(QueueSettings(), odd)
+    assert refused.value.field == "type"
+
+
 def test_nearest_says_so_when_there_is_nothing() -> None:
     assert nearest("a", []) == "there are none"
 
