@@ -64,6 +64,19 @@ def test_enqueue_takes_every_option(server: Server) -> None:
     assert server.type("cancel", task["id"]).out == f"{task['id']} cancelled\n"
 
 
+def test_what_no_encoding_can_write_is_escaped(server: Server) -> None:
+    odd = {"name": "\ud800 größe", "colour": "\x9b31m"}
+    task_id = server.type("enqueue", "sleep", "--context", json.dumps(odd), "--delay", "1h").out.strip()
+    listed = callboard("tasks", "--limit", "1", "--json", data_dir=server.data_dir)
+    assert (listed.code, listed.err, listed.json[0]["context"]) == (0, "", odd)
+    shown = callboard("show", task_id, "--json", data_dir=server.data_dir)
+    assert (shown.code, shown.err, shown.json["context"]) == (0, "", odd)
+    shown = callboard("show", task_id, data_dir=server.data_dir)
+    assert (shown.code, shown.err) == (0, "")
+    assert r'{"name": "\ud800 größe", "colour": "\x9b31m"}' in shown.out
+    assert server.type("cancel", task_id).code == 0
+
+
 def test_enqueue_can_wait_for_the_end(server: Server) -> None:
     done = server.type("enqueue", "sleep", "--context", '{"timeout": 1}', "--wait")
     assert done.code == 0
