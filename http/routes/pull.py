@@ -7,13 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from callboard.actors.messages import Settlement, Want, Word
+from callboard.actors.task_ids import normal_id
 from callboard.http.edge import edge_of
 from callboard.http.intake import read_key
 from callboard.http.problems import NotFound
 from callboard.http.pull_schemas import AckRequest, AcksRequest, DequeueRequest, FailRequest, HeartbeatRequest
 from callboard.http.pulling import acked, failed, fetch, settle_many, settle_one
 from callboard.http.responses import data_response
-from callboard.http.routes.tasks import IDEMPOTENCY_KEY, normal_id
+from callboard.http.routes.tasks import IDEMPOTENCY_KEY
 from callboard.http.validation import header_of, read_model
 
 

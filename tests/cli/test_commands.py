@@ -77,6 +77,16 @@ def test_what_no_encoding_can_write_is_escaped(server: Server) -> None:
     assert server.type("cancel", task_id).code == 0
 
 
+def test_an_id_may_be_written_in_any_way(server: Server) -> None:
+    task_id = ended_dead(server)
+    written = f"{{{task_id.upper()}}}"
+    assert server.type("show", written, "--json").json["id"] == task_id
+    assert server.type("dead", "retry", written, "--json").json == {"matched": 1, "changed": 1}
+    eventually(lambda: state_of(server, task_id) == "dead", every=0.05)
+    assert server.type("dead", "purge", written, "--yes", "--json").json == {"matched": 1, "changed": 1}
+    assert server.type("show", "nonsense").err == "callboard: no task has the id nonsense\n"
+
+
 def test_enqueue_can_wait_for_the_end(server: Server) -> None:
     done = server.type("enqueue", "sleep", "--context", '{"timeout": 1}', "--wait")
     assert done.code == 0

@@ -125,6 +125,16 @@ def test_cancel_and_retry_need_the_right_state(client: LocalClient | Client) -> 
             change("0199f1c2-7a4e-7c01-9b0e-3c4f8d2a6e15")
 
 
+def test_an_id_may_be_written_in_any_way(client: LocalClient | Client) -> None:
+    task_id = client.enqueue("dead_letter").id
+    for written in (task_id.upper(), task_id.replace("-", ""), f"{{{task_id}}}"):
+        assert client.get(written).id == task_id
+        assert client.update(written, priority=3).priority == 3
+        assert client.cancel(written).state is TaskState.CANCELLED
+        assert client.wait(written, 1).id == task_id
+        assert client.retry(written).state is TaskState.AVAILABLE
+
+
 def test_waiting_has_an_end(client: LocalClient | Client) -> None:
     later = client.enqueue("sleep", SHORT, delay="1h")
     with pytest.raises(RequestTimedOut, match="still scheduled"):
