@@ -30,6 +30,9 @@ PART_TASKS: Final = 10_000
 PART_BYTES: Final = 1_000_000
 """No more goes into one message, unless one task alone is larger: the Queue stands still while it reads one."""
 
+OWN_KEYS: Final = "\x1f"
+"""What our keys begin with in the store. Those of HTTP, which are there too, have printable characters only."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -53,15 +56,16 @@ class Part:
 
 def cut(wanted: Sequence[TaskRequest], key: str) -> Iterator[Part]:
     """Put the tasks of each queue together, in their order, in parts that go into one message."""
+    # Before the fingerprint, which can only be taken of what is JSON.
+    lengths = [len(context_text(None if one.context is None else dict(one.context))) for one in wanted]
     fingerprint = _fingerprint(wanted) if key else ""
     by_queue: defaultdict[str, list[Part]] = defaultdict(list)
     sizes: dict[str, int] = {}
-    for place, one in enumerate(wanted):
-        size = len(context_text(None if one.context is None else dict(one.context)))
+    for place, (one, size) in enumerate(zip(wanted, lengths, strict=True)):
         parts = by_queue[one.queue]
         full = bool(parts) and (len(parts[-1].wanted) == PART_TASKS or sizes[one.queue] + size > PART_BYTES)
         if not parts or full:
-            parts.append(Part(one.queue, [], [], f"{key}-{len(parts)}" if key else "", fingerprint))
+            parts.append(Part(one.queue, [], [], f"{OWN_KEYS}{key}-{len(parts)}" if key else "", fingerprint))
             sizes[one.queue] = 0
         parts[-1].places.append(place)
         parts[-1].wanted.append(one)

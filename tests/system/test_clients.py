@@ -84,6 +84,16 @@ def test_the_same_key_gives_the_same_tasks_and_refuses_others(client: LocalClien
     assert refused.value.reason == "key_conflict"
 
 
+def test_the_keys_of_local_clients_are_their_own(server: Server) -> None:
+    with LocalClient(server.data_dir) as local, Client(server.runtime().http) as http:
+        mine = local.enqueue("dead_letter", SHORT, idempotency_key="zz2")
+        # Under such a key it would be found if the store told them apart by their texts alone.
+        other = http.enqueue("dead_letter", {"n": 2}, idempotency_key="zz2-0")
+        assert other.id != mine.id
+        assert local.enqueue("dead_letter", SHORT, idempotency_key="zz2").id == mine.id
+        assert http.enqueue("dead_letter", {"n": 2}, idempotency_key="zz2-0").id == other.id
+
+
 BAD = [
     # a bad task, the option that is blamed
     ({"queue": "slep"}, "queue"),
