@@ -149,7 +149,7 @@ def build_task(wanted: TaskRequest, found: QueueFound, created_by: str, now: int
         type=type_,
         context_json=context_text(None if wanted.context is None else dict(wanted.context)),
         priority=_priority(wanted.priority),
-        max_retries=_integer(wanted.max_retries, "max_retries"),
+        max_retries=_integer(wanted.retries, "max_retries"),
         backoff=_backoff(wanted, settings.backoff.to_backoff()),
         timeout_ms=None if wanted.timeout is None else milliseconds(wanted.timeout, "timeout"),
         run_at=_run_at(wanted, now),

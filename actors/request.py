@@ -4,11 +4,12 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Self, TypedDict
+from typing import Any, Final, Self, TypedDict
 
 from callboard.actors.errors import InvalidOption
 from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_duration
 
+MAX_ATTEMPTS: Final = 100
 Duration = str | float | timedelta
 """How programs write a duration: `"1m30s"`, seconds as a number, or a timedelta."""
 
@@ -19,6 +20,7 @@ class TaskOptions(TypedDict, total=False):
     type: str | None
     priority: str | int | None
     max_retries: int | None
+    max_attempts: int | None
     backoff_ms: int | None
     backoff: Backoff | None
     timeout: Duration | None
@@ -31,6 +33,7 @@ class TaskRequest:
     """A task that somebody wants done; None leaves the choice to the queue.
 
     delay: begin no earlier than that long from now; run_at: no earlier than then (with its offset). One of the two.
+    max_attempts: another spelling of max_retries + 1.
     backoff_ms: the queue's backoff with another base; backoff: all of it. One of the two.
     """
 
@@ -39,6 +42,7 @@ class TaskRequest:
     type: str | None = None
     priority: str | int | None = None
     max_retries: int | None = None
+    max_attempts: int | None = None
     backoff_ms: int | None = None
     backoff: Backoff | None = None
     timeout: Duration | None = None
@@ -68,16 +72,31 @@ class TaskRequest:
     def __post_init__(self) -> None:
         if self.delay is not None and self.run_at is not None:
             raise InvalidOption("give delay or run_at, not both", field="run_at")
+        self._check_attempts()
         if self.backoff is not None and self.backoff_ms is not None:
             raise InvalidOption("give backoff or backoff_ms, not both", field="backoff_ms")
         if self.run_at is not None and self.run_at.tzinfo is None:
             raise InvalidOption("needs its offset: datetime(..., tzinfo=UTC)", field="run_at")
 
+    def _check_attempts(self) -> None:
+        attempts: Any = self.max_attempts  # whatever a program gives
+        if attempts is None:
+            return
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+            raise InvalidOption(f"must be an integer from 1 to {MAX_ATTEMPTS}", field="max_attempts")
+        if self.max_retries not in (None, attempts - 1):
+            raise InvalidOption("must be max_retries + 1 where both are given", field="max_attempts")
+
+    @property
+    def retries(self) -> int | None:
+        """The budget of retries, in whichever spelling it was given."""
+        return self.max_retries if self.max_attempts is None else self.max_attempts - 1
+
     def to_body(self) -> dict[str, Any]:
         """Return the body of `POST /api/tasks` that asks for this task."""
         options = {
             "priority": self.priority,
-            "max_retries": self.max_retries,
+            "max_retries": self.retries,
             "backoff_ms": self.backoff_ms,
             "backoff": None if self.backoff is None else self.backoff.to_json(),
             "timeout_ms": None if self.timeout is None else milliseconds(self.timeout, "timeout"),

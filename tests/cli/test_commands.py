@@ -59,6 +59,7 @@ def test_enqueue_takes_every_option(server: Server) -> None:
         "created_by": "cli",
     }
     assert {name: task[name] for name in expected} == expected
+    assert server.type("enqueue", "sleep", "--max-attempts", "8", "--delay", "1h", "--json").json["max_retries"] == 7
     stored = server.type("show", task["id"], "--json").json
     assert stored == task
     assert server.type("cancel", task["id"]).out == f"{task['id']} cancelled\n"

@@ -101,6 +101,8 @@ BAD = [
     ({"queue": "sleep", "max_retries": 100}, "max_retries"),
     ({"queue": "sleep", "max_retries": "3"}, "max_retries"),
     ({"queue": "sleep", "max_retries": True}, "max_retries"),
+    ({"queue": "sleep", "max_attempts": 101}, "max_attempts"),
+    ({"queue": "sleep", "max_attempts": 3, "max_retries": 3}, "max_attempts"),
     ({"queue": "sleep", "priority": "urgent"}, "priority"),
     ({"queue": "sleep", "backoff_ms": -1}, "backoff_ms"),
     ({"queue": "sleep", "backoff_ms": 1.5}, "backoff_ms"),
@@ -133,6 +135,12 @@ def test_cancel_and_retry_need_the_right_state(client: LocalClient | Client) -> 
     for change in (client.get, client.cancel, client.retry):
         with pytest.raises(TaskNotFound):
             change("0199f1c2-7a4e-7c01-9b0e-3c4f8d2a6e15")
+
+
+def test_attempts_are_another_spelling_of_retries(client: LocalClient | Client) -> None:
+    (first, second) = client.enqueue_many([{"queue": "dead_letter", "max_attempts": 5}, TaskRequest(queue="dead_letter")])
+    assert (first.max_retries, second.max_retries) == (4, 3)
+    assert client.enqueue("dead_letter", max_attempts=1, max_retries=0).max_retries == 0
 
 
 def test_an_id_may_be_written_in_any_way(client: LocalClient | Client) -> None:

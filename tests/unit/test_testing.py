@@ -142,3 +142,17 @@ def test_the_documents_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(examples) >= 3
     for example in examples:
         example()
+
+
+def test_attempts_are_another_spelling_of_retries() -> None:
+    queue = Queue(fails, max_attempts=2)
+    given_up, longer = queue.enqueue(), queue.enqueue(max_attempts=3)
+    queue.drain()
+    assert [(queue.get(task.id).state, queue.get(task.id).attempt) for task in (given_up, longer)] == [
+        ("dead", 2),
+        ("dead", 3),
+    ]
+
+
+def fails(_context: dict[str, Any]) -> None:
+    raise ValueError("always")
