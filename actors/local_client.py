@@ -14,6 +14,7 @@ from callboard.actors.local_submission import cut, read_changes, submit
 from callboard.actors.local_subscription import LocalSubscription
 from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest, changes_body
+from callboard.actors.request_values import check_key
 from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 from callboard.actors.task_ids import existing_id
@@ -66,7 +67,7 @@ class LocalClient(LocalPulling):
         weigh more than 1 MB. `PartlyAccepted` says which were accepted when a later part fails.
         """
         wanted = [TaskRequest.of(one) for one in tasks]
-        parts = list(cut(wanted, idempotency_key or ""))
+        parts = list(cut(wanted, check_key(idempotency_key) if idempotency_key else ""))
         for part in parts:
             part.build(self.control.find(part.queue), self._created_by)
         accepted: dict[int, Task] = {}

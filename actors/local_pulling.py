@@ -26,6 +26,7 @@ from callboard.actors.messages import (
 from callboard.actors.options import MAX_CONSUMER
 from callboard.actors.pull_conversations import ACKS, plain
 from callboard.actors.request import Duration, milliseconds
+from callboard.actors.request_values import check_key, check_text
 from callboard.actors.runners.call import MAX_MESSAGE_CHARACTERS, MAX_RESULT_BYTES
 from callboard.actors.task import Task, TaskState
 from callboard.actors.task_ids import existing_id
@@ -52,9 +53,11 @@ class LocalPulling:
         idempotency_key: str | None = None,
     ) -> list[ClaimedTask]:
         """Fetch at most `max` tasks, waiting so long for the first of them; [] if there is none."""
+        check_text(queue, "queue")
+        check_text(consumer, "consumer", blank=True)
         if len(consumer) > MAX_CONSUMER or not consumer.isprintable():
             raise InvalidOption(f"must have at most {MAX_CONSUMER} characters, all printable", field="consumer")
-        name = uuid.uuid5(uuid.NAMESPACE_OID, idempotency_key) if idempotency_key else uuid.uuid4()
+        name = uuid.uuid5(uuid.NAMESPACE_OID, check_key(idempotency_key)) if idempotency_key else uuid.uuid4()
         want = Want(name.hex, check_max(max), lease_ms(lease), consumer)
         until = time.monotonic() + milliseconds(wait, "wait") / 1_000
         while True:
@@ -93,8 +96,7 @@ class LocalPulling:
 
     def fail(self, task: Claimed, error: str, *, discard: bool = False) -> Task:
         """End an attempt that has failed; `discard`: there is to be no other. Raises `StaleClaim`."""
-        if not error:
-            raise InvalidOption("can't be blank", field="error")
+        check_text(error, "error")
         return self._say(task, Settlement(Word.FAIL, existing_id(task.id), 0, error[:MAX_MESSAGE_CHARACTERS], discard))
 
     def heartbeat(self, task: Claimed, lease: Duration = DEFAULT_LEASE) -> Task:

@@ -20,8 +20,9 @@ from callboard.actors.errors import (
     StoreUnavailable,
 )
 from callboard.actors.messages import Outcome, QueueFound, Submission, Verdict
-from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_priority
+from callboard.actors.options import MAX_MILLISECONDS, Backoff, BackoffStrategy, parse_priority
 from callboard.actors.request import TaskRequest, milliseconds
+from callboard.actors.request_values import read_backoff, read_moment
 from callboard.actors.submitting import context_text, new_task, resolve_type, task_shown
 from callboard.actors.task import NewTask, Task, parse_time
 
@@ -149,7 +150,7 @@ def build_task(wanted: TaskRequest, found: QueueFound, created_by: str, now: int
         type=type_,
         context_json=context_text(None if wanted.context is None else dict(wanted.context)),
         priority=_priority(wanted.priority),
-        max_retries=_integer(wanted.retries, "max_retries"),
+        max_retries=wanted.retries,
         backoff=_backoff(wanted, settings.backoff.to_backoff()),
         timeout_ms=None if wanted.timeout is None else milliseconds(wanted.timeout, "timeout"),
         run_at=_run_at(wanted, now),
@@ -181,19 +182,16 @@ def _priority(priority: str | int | None) -> int | None:
         raise InvalidOption(str(error), field="priority") from None
 
 
-def _integer(value: int | None, field: str) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise InvalidOption("must be an integer", field=field)
-    return value
-
-
 def _backoff(wanted: TaskRequest, default: Backoff) -> Backoff | None:
-    chosen = wanted.backoff
-    base_ms = _integer(wanted.backoff_ms, "backoff_ms")
+    given = read_backoff(wanted.backoff)
+    base_ms = wanted.backoff_ms
     if base_ms is not None:
-        chosen = replace(default, base_ms=base_ms)
-    if chosen is None:
+        given = {"base_ms": base_ms}
+    if given is None:
         return None
+    if "strategy" in given:
+        given["strategy"] = BackoffStrategy(given["strategy"])
+    chosen = replace(default, **given)
     for name, value in (("base_ms", chosen.base_ms), ("cap_ms", chosen.cap_ms)):
         if not 0 <= value <= MAX_MILLISECONDS:
             field = "backoff_ms" if base_ms is not None and name == "base_ms" else f"backoff.{name}"
@@ -210,7 +208,8 @@ def _run_at(wanted: TaskRequest, now: int) -> int:
     if wanted.delay is not None:
         delay = milliseconds(wanted.delay, "delay")
         return now + 1_000 * delay if delay else 0
-    if wanted.run_at is None:
+    moment = read_moment(wanted.run_at)
+    if moment is None:
         return 0
-    run_at = round(wanted.run_at.timestamp() * 1_000_000)
+    run_at = round(moment.timestamp() * 1_000_000)
     return run_at if run_at > now else 0

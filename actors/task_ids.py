@@ -1,6 +1,7 @@
 """Read tasks' ids as people and programs write them."""
 
 import uuid
+from urllib.parse import quote
 
 from callboard.actors.errors import TaskNotFound
 
@@ -19,3 +20,14 @@ def existing_id(text: str) -> str:
     if task_id is None:
         raise TaskNotFound(text)
     return task_id
+
+
+def path_part(text: str) -> str:
+    """Return an id as a part of a path, for the server to judge. Raises `TaskNotFound` for what would be another path."""
+    given: object = text
+    if not isinstance(given, str) or not given.strip("."):
+        raise TaskNotFound(text)
+    try:
+        return quote(given, safe="")
+    except UnicodeEncodeError:
+        raise TaskNotFound(text) from None

@@ -102,7 +102,7 @@ def test_many_tasks_run_in_their_order() -> None:
 def test_options_are_checked_as_in_a_server() -> None:
     with pytest.raises(InvalidOption, match="unknown type"):
         Queue(count).enqueue(type="cuont")
-    with pytest.raises(ValueError, match="concurency"):
+    with pytest.raises(InvalidOption, match="concurency"):
         Queue(count, concurency=1)
 
 
@@ -156,3 +156,11 @@ def test_attempts_are_another_spelling_of_retries() -> None:
 
 def fails(_context: dict[str, Any]) -> None:
     raise ValueError("always")
+
+
+def test_options_that_can_not_be_are_named() -> None:
+    with pytest.raises(InvalidOption, match="bad: unknown option") as refused:
+        Queue(fails, bad=1)
+    assert refused.value.field == "bad"
+    with pytest.raises(InvalidOption, match="unknown option max_retrys"):
+        Queue(fails).enqueue(max_retrys=1)  # type: ignore[call-arg]
