@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from callboard.actors.client import AsyncClient, Client
     from callboard.actors.event import Event, EventKind
     from callboard.actors.local_client import LocalClient
+    from callboard.actors.options import Backoff, BackoffStrategy
     from callboard.actors.request import TaskRequest
 
 __all__ = [
     "AsyncClient",
+    "Backoff",
+    "BackoffStrategy",
     "ClaimedTask",
     "Client",
     "Discard",
@@ -45,6 +48,8 @@ __all__ = [
 # Loaded when asked for: a worker's process has no use for an HTTP client, and every actor would pay for it.
 _LATER: Final = {
     "AsyncClient": "callboard.actors.client",
+    "Backoff": "callboard.actors.options",
+    "BackoffStrategy": "callboard.actors.options",
     "ClaimedTask": "callboard.actors.claimed",
     "Client": "callboard.actors.client",
     "Event": "callboard.actors.event",

@@ -59,7 +59,7 @@ def error_of(status: int, problem: Any, task_id: str = "") -> CallboardError:
         found = list(_leaves(problem.get("errors") or {}))
         alone = len(found) == 1 and found[0][0][0] != "tasks"
         text = found[0][1] if alone else "; ".join(f"{'.'.join(path)}: {message}" for path, message in found)
-        return InvalidOption(text or detail, field=found[0][0][-1] if found else "")
+        return InvalidOption(text or detail, field=_field(found[0][0]) if found else "")
     if status == NOT_FOUND and task_id:
         return TaskNotFound(task_id)
     kind = str(problem.get("type")).rpartition(":")[2]
@@ -87,6 +87,11 @@ def _leaves(errors: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
     elif isinstance(errors, list):
         for message in errors:
             yield path, str(message)
+
+
+def _field(path: tuple[str, ...]) -> str:
+    """Name an option as `TaskRequest` does."""
+    return ".".join(path[-2:]) if path[-2:-1] == ("backoff",) else path[-1]
 
 
 def _state_in(problem: dict[str, Any], detail: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final, Protocol, Self
 from callboard.actors.errors import InvalidOption
 from callboard.actors.options import MAX_LEASE_MS, MAX_WANTED, MIN_LEASE_MS
 from callboard.actors.request import Duration, milliseconds
+from callboard.actors.request_values import check_integer
 from callboard.actors.task import Task
 
 DEFAULT_LEASE: Final = "60s"
@@ -45,6 +46,7 @@ def lease_ms(lease: Duration) -> int:
 
 def check_max(wanted: int) -> int:
     """Return how many tasks are wanted. Raises `InvalidOption`."""
+    check_integer(wanted, "max")
     if not 1 <= wanted <= MAX_WANTED:
         raise InvalidOption(f"must be from 1 to {MAX_WANTED}", field="max")
     return wanted

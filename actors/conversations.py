@@ -5,14 +5,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from callboard.actors.answers import read_task
 from callboard.actors.conversation import Ask, Asker, Conversation, list_bodies
 from callboard.actors.errors import CallboardError, PartlyAccepted, RequestTimedOut
 from callboard.actors.pull_conversations import PullConversations, plain
 from callboard.actors.request import TaskChanges, TaskRequest, changes_body
+from callboard.actors.request_values import check_key
 from callboard.actors.task import ENDED_STATES, Task, TaskState
+from callboard.actors.task_ids import path_part
 
 BATCH_TASKS: Final = 10_000
 BATCH_BYTES: Final = 768 * 1024
@@ -45,7 +46,7 @@ class Conversations:
     def enqueue(self, wanted: TaskRequest, key: str | None) -> Conversation[Task]:
         """Submit one task; sent again under the same key, it is still one task."""
         body = _plain(wanted.to_body())
-        answer = yield from self._asker.ask(Ask("POST", "/api/tasks", body=body, key=key or new_key()))
+        answer = yield from self._asker.ask(Ask("POST", "/api/tasks", body=body, key=check_key(key or new_key())))
         return read_task(answer["data"])
 
     def enqueue_many(self, wanted: Iterable[TaskRequest | Mapping[str, Any]], key: str | None) -> Conversation[list[Task]]:
@@ -53,7 +54,7 @@ class Conversations:
 
         Raises `PartlyAccepted` when a later request fails after earlier ones were accepted.
         """
-        key = key or new_key()
+        key = check_key(key or new_key())
         bodies = list_bodies("tasks", [_plain(TaskRequest.of(one).to_body()) for one in wanted], BATCH_TASKS, BATCH_BYTES)
         accepted: list[Task] = []
         for number, body in enumerate(bodies):
@@ -119,7 +120,7 @@ def new_key() -> str:
 
 
 def _path(task_id: str, action: str = "") -> str:
-    return f"/api/tasks/{quote(task_id, safe='')}{action}"
+    return f"/api/tasks/{path_part(task_id)}{action}"
 
 
 def _plain(body: dict[str, Any]) -> bytes:

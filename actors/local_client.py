@@ -14,8 +14,10 @@ from callboard.actors.local_submission import cut, read_changes, submit
 from callboard.actors.local_subscription import LocalSubscription
 from callboard.actors.messages import CancelTasks, EditTask, QueueFound, RetryTasks, TasksChanged
 from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest, changes_body
+from callboard.actors.request_values import check_key
 from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task, TaskState
+from callboard.actors.task_ids import existing_id
 
 POLL_SECONDS: Final = 0.01
 DEFAULT_DATA_DIR: Final = Path("var")
@@ -65,7 +67,7 @@ class LocalClient(LocalPulling):
         weigh more than 1 MB. `PartlyAccepted` says which were accepted when a later part fails.
         """
         wanted = [TaskRequest.of(one) for one in tasks]
-        parts = list(cut(wanted, idempotency_key or ""))
+        parts = list(cut(wanted, check_key(idempotency_key) if idempotency_key else ""))
         for part in parts:
             part.build(self.control.find(part.queue), self._created_by)
         accepted: dict[int, Task] = {}
@@ -81,7 +83,7 @@ class LocalClient(LocalPulling):
 
     def get(self, task_id: str) -> Task:
         """Fetch one task. Raises `TaskNotFound`."""
-        task = self.connection.store.get(task_id)
+        task = self.connection.store.get(existing_id(task_id))
         if task is None:
             raise TaskNotFound(task_id)
         return task
@@ -104,6 +106,7 @@ class LocalClient(LocalPulling):
 
     def retry(self, task_id: str, *, keep_attempts: bool = False) -> Task:
         """Put a dead, cancelled or completed task back with a fresh budget. Raises `WrongState` for any other."""
+        task_id = existing_id(task_id)
 
         def request(request_id: str, found: QueueFound) -> RetryTasks:
             return RetryTasks(request_id, found.queue, found.incarnation, (task_id,), keep_attempts)
@@ -115,6 +118,7 @@ class LocalClient(LocalPulling):
         body = changes_body(changes)
         priority, run_at, queue = read_changes(body, time.time_ns() // 1_000)
         task = self.get(task_id)
+        task_id = task.id
         if queue not in {"", task.queue}:
             check_move(self.control.find(queue).settings, task.type, queue)
 
@@ -131,6 +135,7 @@ class LocalClient(LocalPulling):
 
     def cancel(self, task_id: str) -> Task:
         """Cancel a task, and kill it if it runs. Raises `WrongState` for one that has ended."""
+        task_id = existing_id(task_id)
 
         def request(request_id: str, found: QueueFound) -> CancelTasks:
             return CancelTasks(request_id, found.queue, found.incarnation, (task_id,))

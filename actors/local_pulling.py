@@ -26,8 +26,10 @@ from callboard.actors.messages import (
 from callboard.actors.options import MAX_CONSUMER
 from callboard.actors.pull_conversations import ACKS, plain
 from callboard.actors.request import Duration, milliseconds
+from callboard.actors.request_values import check_key, check_text
 from callboard.actors.runners.call import MAX_MESSAGE_CHARACTERS, MAX_RESULT_BYTES
 from callboard.actors.task import Task, TaskState
+from callboard.actors.task_ids import existing_id
 
 POLL_SECONDS: Final = 0.01
 AGAIN_SECONDS: Final = 0.5
@@ -51,9 +53,11 @@ class LocalPulling:
         idempotency_key: str | None = None,
     ) -> list[ClaimedTask]:
         """Fetch at most `max` tasks, waiting so long for the first of them; [] if there is none."""
+        check_text(queue, "queue")
+        check_text(consumer, "consumer", blank=True)
         if len(consumer) > MAX_CONSUMER or not consumer.isprintable():
             raise InvalidOption(f"must have at most {MAX_CONSUMER} characters, all printable", field="consumer")
-        name = uuid.uuid5(uuid.NAMESPACE_OID, idempotency_key) if idempotency_key else uuid.uuid4()
+        name = uuid.uuid5(uuid.NAMESPACE_OID, check_key(idempotency_key)) if idempotency_key else uuid.uuid4()
         want = Want(name.hex, check_max(max), lease_ms(lease), consumer)
         until = time.monotonic() + milliseconds(wait, "wait") / 1_000
         while True:
@@ -72,7 +76,7 @@ class LocalPulling:
 
     def ack(self, task: Claimed, result: Any = None) -> Task:
         """Complete a fetched task. Raises `StaleClaim` when it is not this consumer's any more."""
-        return self._say(task, Settlement(Word.ACK, task.id, 0, _result(result)))
+        return self._say(task, Settlement(Word.ACK, existing_id(task.id), 0, _result(result)))
 
     def ack_many(self, ends: Iterable[tuple[Claimed, Any]]) -> list[str]:
         """Complete many tasks, given with their results; returns `done`, `stale` or `unknown` for each."""
@@ -92,22 +96,21 @@ class LocalPulling:
 
     def fail(self, task: Claimed, error: str, *, discard: bool = False) -> Task:
         """End an attempt that has failed; `discard`: there is to be no other. Raises `StaleClaim`."""
-        if not error:
-            raise InvalidOption("can't be blank", field="error")
-        return self._say(task, Settlement(Word.FAIL, task.id, 0, error[:MAX_MESSAGE_CHARACTERS], discard))
+        check_text(error, "error")
+        return self._say(task, Settlement(Word.FAIL, existing_id(task.id), 0, error[:MAX_MESSAGE_CHARACTERS], discard))
 
     def heartbeat(self, task: Claimed, lease: Duration = DEFAULT_LEASE) -> Task:
         """Have the lease end so long from now. Raises `StaleClaim`."""
-        return self._say(task, Settlement(Word.HEARTBEAT, task.id, 0, lease_ms=lease_ms(lease)))
+        return self._say(task, Settlement(Word.HEARTBEAT, existing_id(task.id), 0, lease_ms=lease_ms(lease)))
 
     def _say(self, task: Claimed, word: Settlement) -> Task:
         claim = Claim.read(task.claim)
-        if claim is not None and claim.task_id == task.id:
+        if claim is not None and claim.task_id == word.task_id:
             (settled,) = self._settle(claim.queue, [word._replace(number=claim.number)])
             if settled is Settled.DONE:
-                return self._get(task.id)
-        self._get(task.id)
-        raise StaleClaim(task.id)
+                return self._get(word.task_id)
+        self._get(word.task_id)
+        raise StaleClaim(word.task_id)
 
     def _get(self, task_id: str) -> Task:
         found = self.connection.store.get(task_id)

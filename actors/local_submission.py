@@ -20,8 +20,9 @@ from callboard.actors.errors import (
     StoreUnavailable,
 )
 from callboard.actors.messages import Outcome, QueueFound, Submission, Verdict
-from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_priority
+from callboard.actors.options import MAX_MILLISECONDS, Backoff, BackoffStrategy, parse_priority
 from callboard.actors.request import TaskRequest, milliseconds
+from callboard.actors.request_values import read_backoff, read_moment
 from callboard.actors.submitting import context_text, new_task, resolve_type, task_shown
 from callboard.actors.task import NewTask, Task, parse_time
 
@@ -29,6 +30,9 @@ MAX_FACTOR: Final = 100
 PART_TASKS: Final = 10_000
 PART_BYTES: Final = 1_000_000
 """No more goes into one message, unless one task alone is larger: the Queue stands still while it reads one."""
+
+OWN_KEYS: Final = "\x1f"
+"""What our keys begin with in the store. Those of HTTP, which are there too, have printable characters only."""
 
 
 @dataclass(slots=True)
@@ -53,15 +57,16 @@ class Part:
 
 def cut(wanted: Sequence[TaskRequest], key: str) -> Iterator[Part]:
     """Put the tasks of each queue together, in their order, in parts that go into one message."""
+    # Before the fingerprint, which can only be taken of what is JSON.
+    lengths = [len(context_text(None if one.context is None else dict(one.context))) for one in wanted]
     fingerprint = _fingerprint(wanted) if key else ""
     by_queue: defaultdict[str, list[Part]] = defaultdict(list)
     sizes: dict[str, int] = {}
-    for place, one in enumerate(wanted):
-        size = len(context_text(None if one.context is None else dict(one.context)))
+    for place, (one, size) in enumerate(zip(wanted, lengths, strict=True)):
         parts = by_queue[one.queue]
         full = bool(parts) and (len(parts[-1].wanted) == PART_TASKS or sizes[one.queue] + size > PART_BYTES)
         if not parts or full:
-            parts.append(Part(one.queue, [], [], f"{key}-{len(parts)}" if key else "", fingerprint))
+            parts.append(Part(one.queue, [], [], f"{OWN_KEYS}{key}-{len(parts)}" if key else "", fingerprint))
             sizes[one.queue] = 0
         parts[-1].places.append(place)
         parts[-1].wanted.append(one)
@@ -145,7 +150,7 @@ def build_task(wanted: TaskRequest, found: QueueFound, created_by: str, now: int
         type=type_,
         context_json=context_text(None if wanted.context is None else dict(wanted.context)),
         priority=_priority(wanted.priority),
-        max_retries=_integer(wanted.max_retries, "max_retries"),
+        max_retries=wanted.retries,
         backoff=_backoff(wanted, settings.backoff.to_backoff()),
         timeout_ms=None if wanted.timeout is None else milliseconds(wanted.timeout, "timeout"),
         run_at=_run_at(wanted, now),
@@ -177,19 +182,16 @@ def _priority(priority: str | int | None) -> int | None:
         raise InvalidOption(str(error), field="priority") from None
 
 
-def _integer(value: int | None, field: str) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise InvalidOption("must be an integer", field=field)
-    return value
-
-
 def _backoff(wanted: TaskRequest, default: Backoff) -> Backoff | None:
-    chosen = wanted.backoff
-    base_ms = _integer(wanted.backoff_ms, "backoff_ms")
+    given = read_backoff(wanted.backoff)
+    base_ms = wanted.backoff_ms
     if base_ms is not None:
-        chosen = replace(default, base_ms=base_ms)
-    if chosen is None:
+        given = {"base_ms": base_ms}
+    if given is None:
         return None
+    if "strategy" in given:
+        given["strategy"] = BackoffStrategy(given["strategy"])
+    chosen = replace(default, **given)
     for name, value in (("base_ms", chosen.base_ms), ("cap_ms", chosen.cap_ms)):
         if not 0 <= value <= MAX_MILLISECONDS:
             field = "backoff_ms" if base_ms is not None and name == "base_ms" else f"backoff.{name}"
@@ -206,7 +208,8 @@ def _run_at(wanted: TaskRequest, now: int) -> int:
     if wanted.delay is not None:
         delay = milliseconds(wanted.delay, "delay")
         return now + 1_000 * delay if delay else 0
-    if wanted.run_at is None:
+    moment = read_moment(wanted.run_at)
+    if moment is None:
         return 0
-    run_at = round(wanted.run_at.timestamp() * 1_000_000)
+    run_at = round(moment.timestamp() * 1_000_000)
     return run_at if run_at > now else 0

@@ -11,7 +11,9 @@ from callboard.actors.claimed import Claimed, ClaimedTask, check_max, lease_ms
 from callboard.actors.conversation import Ask, Asker, Conversation, list_bodies
 from callboard.actors.errors import InvalidOption, StaleClaim
 from callboard.actors.request import Duration, milliseconds
+from callboard.actors.request_values import check_key, check_text
 from callboard.actors.task import Task
+from callboard.actors.task_ids import path_part
 
 ACKS: Final = 1_000
 ACKS_BYTES: Final = 768 * 1024
@@ -30,6 +32,8 @@ class PullConversations:
         self, queue: str, *, wanted: int, lease: Duration, wait: Duration, consumer: str, key: str
     ) -> Conversation[list[ClaimedTask]]:
         """Fetch tasks. Sent again under the same key, it gets the same."""
+        check_text(queue, "queue")
+        check_key(key)
         path = f"/api/queues/{quote(queue, safe='')}/dequeue"
         body: dict[str, Any] = {"max": check_max(wanted), "lease_ms": lease_ms(lease), "consumer": consumer}
         until = self.clock() + milliseconds(wait, "wait") / 1_000
@@ -63,7 +67,7 @@ class PullConversations:
         return outcomes
 
     def _say(self, task: Claimed, verb: str, said: dict[str, Any], settled: str = "") -> Conversation[Task]:
-        path = f"/api/tasks/{quote(task.id, safe='')}"
+        path = f"/api/tasks/{path_part(task.id)}"
         body = plain({"claim": task.claim, **said}, next(iter(said)))
         answer = yield from self.asker.ask(Ask("POST", f"{path}/{verb}", body=body, task_id=task.id, settled=settled))
         if answer is None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Final, Unpack, cast
 
+from pydantic import ValidationError
+
 from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.crew import Moment, Slot, SlotState
-from callboard.actors.errors import CallboardError, TaskNotFound
+from callboard.actors.errors import CallboardError, InvalidOption, TaskNotFound
 from callboard.actors.foreman import Send
 from callboard.actors.hand_out import JournalReader, Mark, Record, Tokens, read_records, record
 from callboard.actors.handler_loading import Handler, handler_of
@@ -26,6 +28,7 @@ from callboard.actors.runners.call import AttemptOutcome, CallRunner
 from callboard.actors.store import TaskFilter
 from callboard.actors.store.memory import MemoryStore
 from callboard.actors.task import ENDED_STATES, Task
+from callboard.conf.explain import explain
 from callboard.conf.learning import learned_of
 from callboard.conf.settings import QueueSettings
 
@@ -55,7 +58,7 @@ class Queue:
         loaded = {path: handler_of(target, path) for path, target in handlers.items()}
         loaded |= {path: handler_of(target, type_) for path, (type_, target) in named.items()}
         written = {"worker": next(iter(handlers), ""), "types": {type_: path for path, (type_, _) in named.items()}}
-        settings = QueueSettings.model_validate({"concurrency": 1, **written, **options})
+        settings = _settings_of({"concurrency": 1, **written, **options})
         self.settings = settings.with_learned(
             learned_of(settings, {path: handler.options for path, handler in loaded.items()})
         )
@@ -74,7 +77,7 @@ class Queue:
 
     def enqueue(self, context: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> Task:
         """Submit a task, with the options that clients take. Raises `InvalidOption`."""
-        wanted = TaskRequest(queue=self.name, context=context, **options)
+        wanted = TaskRequest.of({"queue": self.name, "context": context, **options})
         now = self._now()
         found = QueueFound("", self.name, None, os.getpid(), 0.0, 0, self.settings, 0)
         new = build_task(wanted, found, "test", now.wall)
@@ -183,6 +186,15 @@ def context_of(task: RunTask, queue: str, data_dir: Path | None, settings: Mappi
         "memory:",
         dict(settings or {}),
     )
+
+
+def _settings_of(options: dict[str, Any]) -> QueueSettings:
+    try:
+        return QueueSettings.model_validate(options)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, detail["loc"]))
+        raise InvalidOption(f"{place}: {explain(QueueSettings, detail)}", field=place) from None
 
 
 def _path_of(worker: Any) -> str:

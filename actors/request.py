@@ -4,11 +4,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Self, TypedDict
+from typing import Any, Final, Self, TypedDict
 
 from callboard.actors.errors import InvalidOption
 from callboard.actors.options import MAX_MILLISECONDS, Backoff, parse_duration
+from callboard.actors.request_values import check_integer, check_text, read_backoff, read_moment
 
+MAX_ATTEMPTS: Final = 100
 Duration = str | float | timedelta
 """How programs write a duration: `"1m30s"`, seconds as a number, or a timedelta."""
 
@@ -19,19 +21,25 @@ class TaskOptions(TypedDict, total=False):
     type: str | None
     priority: str | int | None
     max_retries: int | None
+    max_attempts: int | None
     backoff_ms: int | None
-    backoff: Backoff | None
+    backoff: Backoff | Mapping[str, Any] | None
     timeout: Duration | None
     delay: Duration | None
-    run_at: datetime | None
+    run_at: datetime | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
     """A task that somebody wants done; None leaves the choice to the queue.
 
-    delay: begin no earlier than that long from now; run_at: no earlier than then (with its offset). One of the two.
-    backoff_ms: the queue's backoff with another base; backoff: all of it. One of the two.
+    delay: begin no earlier than that long from now; run_at: no earlier than then (with its offset; a text is written as in
+    HTTP). One of the two.
+    max_attempts: another spelling of max_retries + 1.
+    backoff_ms: the queue's backoff with another base; backoff: all of it, or as a mapping
+    those of its options that are to be different. One of the two.
+
+    Raises `InvalidOption` for what is not of these types; the values of texts and numbers are looked at when it is sent.
     """
 
     queue: str
@@ -39,11 +47,12 @@ class TaskRequest:
     type: str | None = None
     priority: str | int | None = None
     max_retries: int | None = None
+    max_attempts: int | None = None
     backoff_ms: int | None = None
-    backoff: Backoff | None = None
+    backoff: Backoff | Mapping[str, Any] | None = None
     timeout: Duration | None = None
     delay: Duration | None = None
-    run_at: datetime | None = None
+    run_at: datetime | str | None = None
 
     @classmethod
     def of(cls, wanted: "Self | Mapping[str, Any]") -> Self:
@@ -66,23 +75,51 @@ class TaskRequest:
         return cls(**wanted)
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.delay is not None and self.run_at is not None:
             raise InvalidOption("give delay or run_at, not both", field="run_at")
+        self._check_attempts()
         if self.backoff is not None and self.backoff_ms is not None:
             raise InvalidOption("give backoff or backoff_ms, not both", field="backoff_ms")
-        if self.run_at is not None and self.run_at.tzinfo is None:
-            raise InvalidOption("needs its offset: datetime(..., tzinfo=UTC)", field="run_at")
+        read_moment(self.run_at)
+        read_backoff(self.backoff)
+
+    def _check_types(self) -> None:
+        check_text(self.queue, "queue")
+        if self.context is not None and not isinstance(self.context, Mapping):
+            raise InvalidOption("must be an object", field="context")
+        if self.type is not None:
+            check_text(self.type, "type", blank=True)
+        _check_priority(self.priority)
+        for name in ("max_retries", "max_attempts", "backoff_ms"):
+            if getattr(self, name) is not None:
+                check_integer(getattr(self, name), name)
+
+    def _check_attempts(self) -> None:
+        attempts = self.max_attempts
+        if attempts is None:
+            return
+        if not 1 <= attempts <= MAX_ATTEMPTS:
+            raise InvalidOption(f"must be from 1 to {MAX_ATTEMPTS}", field="max_attempts")
+        if self.max_retries not in {None, attempts - 1}:
+            raise InvalidOption("must be max_retries + 1 where both are given", field="max_attempts")
+
+    @property
+    def retries(self) -> int | None:
+        """The budget of retries, in whichever spelling it was given."""
+        return self.max_retries if self.max_attempts is None else self.max_attempts - 1
 
     def to_body(self) -> dict[str, Any]:
         """Return the body of `POST /api/tasks` that asks for this task."""
+        run_at = read_moment(self.run_at)
         options = {
             "priority": self.priority,
-            "max_retries": self.max_retries,
+            "max_retries": self.retries,
             "backoff_ms": self.backoff_ms,
-            "backoff": None if self.backoff is None else self.backoff.to_json(),
+            "backoff": read_backoff(self.backoff),
             "timeout_ms": None if self.timeout is None else milliseconds(self.timeout, "timeout"),
             "delay_ms": None if self.delay is None else milliseconds(self.delay, "delay"),
-            "run_at": None if self.run_at is None else self.run_at.isoformat(),
+            "run_at": None if run_at is None else run_at.isoformat(),
         }
         body = {
             "queue": self.queue,
@@ -106,13 +143,18 @@ def milliseconds(duration: Duration, field: str) -> int:
     return round(seconds * 1000)
 
 
+def _check_priority(priority: object) -> None:
+    if priority is not None and not isinstance(priority, str | int):
+        raise InvalidOption('must be "low", "high" or an integer', field="priority")
+
+
 class TaskChanges(TypedDict, total=False):
     """What `update` of the clients changes of a waiting task; None leaves it as it is."""
 
     priority: str | int | None
     queue: str | None
     delay: Duration | None
-    run_at: datetime | None
+    run_at: datetime | str | None
 
 
 def changes_body(changes: TaskChanges) -> dict[str, Any]:
@@ -120,11 +162,12 @@ def changes_body(changes: TaskChanges) -> dict[str, Any]:
     unknown = changes.keys() - TaskChanges.__annotations__.keys()
     if unknown:
         raise InvalidOption(f"unknown option {min(unknown)}", field=min(unknown))
-    delay, run_at = changes.get("delay"), changes.get("run_at")
+    delay, run_at = changes.get("delay"), read_moment(changes.get("run_at"))
     if delay is not None and run_at is not None:
         raise InvalidOption("give delay or run_at, not both", field="run_at")
-    if run_at is not None and run_at.tzinfo is None:
-        raise InvalidOption("needs its offset: datetime(..., tzinfo=UTC)", field="run_at")
+    _check_priority(changes.get("priority"))
+    if changes.get("queue") is not None:
+        check_text(changes["queue"], "queue")
     body = {
         "priority": changes.get("priority"),
         "queue": changes.get("queue"),

@@ -50,7 +50,7 @@ def unknown_option(name: str, known: Iterable[str]) -> str:
 def known_options(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """Return the options that may stand at this place, none where a model has no say."""
     found = annotation_at(model, path)
-    return list(found.model_fields) if is_model(found) else []
+    return [*found.model_fields, *getattr(found, "other_spellings", ())] if is_model(found) else []
 
 
 def annotation_at(model: type[BaseModel], path: Sequence[int | str]) -> Any:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from callboard.conf.sections import BackoffSettings, Section
 from callboard.conf.type_defaults import TypeDefaults
@@ -40,13 +42,32 @@ class RetentionSettings(Section):
 
 
 _OF_A_TYPE: Final = ("priority", "max_retries", "timeout", "backoff")
+_BUDGET: Final = ("max_retries", "max_attempts")
 COMMAND_TYPE: Final = "command"
 """The type of the tasks that a queue's `command` runs: the program itself may change its name."""
 
 
-class QueueSettings(Section):
-    """One queue's options, under the names of the configuration; durations in milliseconds, sizes in bytes."""
+class _BothSpellings(BaseModel):
+    """A budget of attempts as it was written: `max_attempts`, and perhaps `max_retries` with it."""
 
+    max_retries: Any = None
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100, description="The other spelling: max_retries + 1.")]
+
+    @field_validator("max_attempts")
+    @classmethod
+    def _agrees(cls, attempts: int, info: ValidationInfo) -> int:
+        if info.data["max_retries"] not in (None, attempts - 1):
+            raise refuse("must be max_retries + 1 where both are given")
+        return attempts
+
+
+class QueueSettings(Section):
+    """One queue's options, under the names of the configuration; durations in milliseconds, sizes in bytes.
+
+    `max_attempts` is taken as another spelling of `max_retries` + 1, and never shown.
+    """
+
+    other_spellings: ClassVar = ("max_attempts",)
     worker: WorkerPathOrNone = ""
     types: dict[Annotated[str, Field(min_length=1, max_length=200)], Handler] = Field(default={})
     """Further task types by name. A task that names none is run by `worker` or `command`."""
@@ -72,6 +93,24 @@ class QueueSettings(Section):
     """What the workers say of their types, as soon as one of them is ready; a type that is not in it is not known yet."""
     idle_after: DurationOrNever = 300_000
     """With nothing to do for so long, the queue lets its processes go until there is something again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "max_attempts" not in values:
+            return values
+        written = _BothSpellings.model_validate({name: values[name] for name in _BUDGET if name in values})
+        rest = {name: value for name, value in values.items() if name != "max_attempts"}
+        return rest | {"max_retries": written.max_attempts - 1}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the section with the other spelling where it is written."""
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        if handler.mode == "validation":
+            other = _BothSpellings.model_json_schema()["properties"]["max_attempts"]
+            handler.resolve_ref_schema(schema)["properties"]["max_attempts"] = {**other, "writeOnly": True}
+        return schema
 
     @field_validator("command")
     @classmethod

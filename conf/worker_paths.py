@@ -124,14 +124,21 @@ def check_workers(queues: Mapping[str, QueueSettings], table: str = "queues") ->
         problems = dict(zip(handlers, threads.map(check_handler, handlers), strict=True))
     lines = []
     for name, settings in queues.items():
-        if not settings.handlers and settings.concurrency:
-            lines.append(f"[{table}.{name}] worker: without a worker, command or types no task of this queue runs")
         for type_, handler in settings.handlers.items():
             if problem := problems[handler]:
                 default = "command" if settings.command else "worker"
                 option = f"types.{type_}" if type_ in settings.types else default
                 lines.append(f"[{table}.{name}] {option}: {problem}")
     return lines
+
+
+def only_fetched(queues: Mapping[str, QueueSettings], table: str = "queues") -> list[str]:
+    """Return a line for every queue that has nothing to run tasks with: right for consumers, and else an oversight."""
+    return [
+        f"[{table}.{name}] without a worker, command or types, its tasks are for consumers that fetch them"
+        for name, settings in queues.items()
+        if not settings.handlers
+    ]
 
 
 def taught_by_looking(settings: QueueSettings) -> QueueSettings:

@@ -28,7 +28,7 @@ def check(config: ConfigFile = None, data_dir: ServedDataDir = None, as_json: As
     from callboard.actors.errors import SettingsError
     from callboard.conf.loading import DEFAULTS_FILE, load_settings
     from callboard.conf.store_url import shown_url
-    from callboard.conf.worker_paths import check_workers
+    from callboard.conf.worker_paths import check_workers, only_fetched
     from callboard.http.auth import check_exposure
 
     settings = load_settings(config, {"data_dir": data_dir})
@@ -43,3 +43,5 @@ def check(config: ConfigFile = None, data_dir: ServedDataDir = None, as_json: As
     else:
         queues = ", ".join(settings.queues) or "none"
         print(f"{config or DEFAULTS_FILE} is fine: queues {queues}; store {settings.shown_store_url}")
+        for note in only_fetched(settings.queues) + only_fetched(settings.templates, "templates"):
+            print(note)

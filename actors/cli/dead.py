@@ -52,6 +52,7 @@ def retry_dead(
     from callboard.actors.local_client import LocalClient
 
     _only_one_of(ids, queue, everything)
+    ids = _normal(ids)
     with LocalClient(data_dir) as client:
         if queue is not None:
             client.control.find(queue)  # a misspelt name must not look like a queue without dead tasks
@@ -74,6 +75,7 @@ def purge_dead(
     from callboard.actors.local_client import LocalClient
 
     _only_one_of(ids, queue, everything)
+    ids = _normal(ids)
     with LocalClient(data_dir) as client:
         if queue is not None:
             client.control.find(queue)
@@ -88,6 +90,13 @@ def purge_dead(
 def _only_one_of(ids: list[str] | None, queue: str | None, everything: bool) -> None:
     if (ids is not None) + (queue is not None) + everything != 1:
         raise typer.BadParameter("say which: some ids, --queue NAME, or --all")
+
+
+def _normal(ids: list[str] | None) -> list[str] | None:
+    """Return ids as the store has them; what can't be one stays, to be missed."""
+    from callboard.actors.task_ids import normal_id
+
+    return None if ids is None else [normal_id(text) or text for text in ids]
 
 
 def _missing(ids: list[str] | None, matched: int) -> int:

@@ -34,6 +34,7 @@ def enqueue(
         int | None, typer.Option(parser=read_priority, metavar="low|high|N", help="Higher numbers run first.")
     ] = None,
     max_retries: Annotated[int | None, typer.Option(min=0, max=99, help="How often it may be tried again.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, max=100, help="The same, with the first one counted.")] = None,
     backoff_ms: Annotated[int | None, typer.Option(min=0, help="The wait before a retry, in milliseconds.")] = None,
     delay: Annotated[
         int | None,
@@ -50,6 +51,8 @@ def enqueue(
     from callboard.actors.local_client import LocalClient
     from callboard.actors.task import TaskState
 
+    if max_attempts is not None and max_retries not in {None, max_attempts - 1}:
+        raise typer.BadParameter("--max-attempts: must be --max-retries + 1 where both are given")
     with LocalClient(data_dir, created_by="cli") as client:
         task = client.enqueue(
             queue,
@@ -57,6 +60,7 @@ def enqueue(
             type=type_,
             priority=priority,
             max_retries=max_retries,
+            max_attempts=max_attempts,
             backoff_ms=backoff_ms,
             delay=None if delay is None else timedelta(milliseconds=delay),
         )

@@ -1,6 +1,5 @@
 """`callboard events`: follow what happens to tasks."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,7 +57,9 @@ def events(
 
 
 def _print_json(event: "Event") -> None:
-    print(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+    from callboard.actors.cli.output import json_text
+
+    print(json_text(event.to_json()), flush=True)
 
 
 def _printer() -> "Callable[[Event], None]":

@@ -24,11 +24,26 @@ _STATE_STYLES: Final = {
 _PRECISION_MS: Final = ((86_400_000, 3_600_000), (3_600_000, 60_000), (10_000, 1_000))
 """From how long on a duration is cut to which unit."""
 _BYTES_PER_MIB: Final = 2**20
+_WIDE_ESCAPE: Final = 0x100
+"""From this character on, two digits do not hold it."""
 
 
 def print_json(data: Any) -> None:
     """Print one JSON value, indented for a terminal."""
-    print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    print(json_text(data, indent=2 if sys.stdout.isatty() else None))
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """Write JSON as people read it; where the output can't encode that, with everything but ASCII escaped.
+
+    Every output has that trouble with half a surrogate pair, which JSON can hold and no encoding can write.
+    """
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent)
+    return text
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -69,9 +84,13 @@ def shown(value: object) -> str:
     """Return a value as a cell shows it: no control characters, which could rewrite the terminal."""
     if value is None:
         return "-"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else f"\\x{ord(letter):02x}" for letter in str(value))
+    # JSON escapes few of them by itself.
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else _escaped(ord(letter)) for letter in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < _WIDE_ESCAPE else f"\\u{code:04x}"
 
 
 def duration(milliseconds: int | None) -> str | None:

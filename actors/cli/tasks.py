@@ -50,9 +50,10 @@ def show(
     from callboard.actors.cli.reading import reading
     from callboard.actors.cli.task_output import print_task
     from callboard.actors.errors import TaskNotFound
+    from callboard.actors.task_ids import existing_id
 
     with reading(data_dir) as store:
-        task = store.get(task_id)
+        task = store.get(existing_id(task_id))
     if task is None:
         raise TaskNotFound(task_id)
     if as_json:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from callboard.actors.always_there import FETCHED_FROM
 from callboard.actors.messages import Settlement, Want, Word
+from callboard.actors.task_ids import normal_id
 from callboard.http.edge import edge_of
 from callboard.http.intake import read_key
 from callboard.http.problems import NotFound
@@ -15,7 +16,7 @@ from callboard.http.pull_schemas import AckRequest, AcksRequest, DequeueRequest,
 from callboard.http.pulling import acked, failed, fetch, settle_many, settle_one
 from callboard.http.responses import data_response
 from callboard.http.routes.queues import check_can_be
-from callboard.http.routes.tasks import IDEMPOTENCY_KEY, normal_id
+from callboard.http.routes.tasks import IDEMPOTENCY_KEY
 from callboard.http.validation import header_of, read_model
 
 

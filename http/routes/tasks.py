@@ -1,6 +1,5 @@
 """Submit tasks, look at them, retry and cancel them."""
 
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,6 +12,7 @@ from callboard.actors.messages import RefusalReason
 from callboard.actors.store import Page, TaskFilter
 from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task
+from callboard.actors.task_ids import normal_id
 from callboard.http.changes import Change, cancel, change_ids, change_matching, change_one, edit, retry
 from callboard.http.edge import TASK_BYTES, Edge, edge_of
 from callboard.http.intake import Key, read_key, take_many, take_one
@@ -136,14 +136,6 @@ async def page_response(edge: Edge, chosen: TaskFilter, limit: int, cursor: str 
     except ValueError as error:
         raise Invalid({"cursor": [str(error)]}) from None
     return json_response({"data": [task.to_json() for task in page.tasks], "next_cursor": page.next_cursor})
-
-
-def normal_id(text: str) -> str | None:
-    """Return a task's id as the store has it, None for what can't be one."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        return None
 
 
 async def existing_task(edge: Edge, request: Request) -> Task:

@@ -59,9 +59,33 @@ def test_enqueue_takes_every_option(server: Server) -> None:
         "created_by": "cli",
     }
     assert {name: task[name] for name in expected} == expected
+    assert server.type("enqueue", "sleep", "--max-attempts", "8", "--delay", "1h", "--json").json["max_retries"] == 7
     stored = server.type("show", task["id"], "--json").json
     assert stored == task
     assert server.type("cancel", task["id"]).out == f"{task['id']} cancelled\n"
+
+
+def test_what_no_encoding_can_write_is_escaped(server: Server) -> None:
+    odd = {"name": "\ud800 größe", "colour": "\x9b31m"}
+    task_id = server.type("enqueue", "sleep", "--context", json.dumps(odd), "--delay", "1h").out.strip()
+    listed = callboard("tasks", "--limit", "1", "--json", data_dir=server.data_dir)
+    assert (listed.code, listed.err, listed.json[0]["context"]) == (0, "", odd)
+    shown = callboard("show", task_id, "--json", data_dir=server.data_dir)
+    assert (shown.code, shown.err, shown.json["context"]) == (0, "", odd)
+    shown = callboard("show", task_id, data_dir=server.data_dir)
+    assert (shown.code, shown.err) == (0, "")
+    assert r'{"name": "\ud800 größe", "colour": "\x9b31m"}' in shown.out
+    assert server.type("cancel", task_id).code == 0
+
+
+def test_an_id_may_be_written_in_any_way(server: Server) -> None:
+    task_id = ended_dead(server)
+    written = f"{{{task_id.upper()}}}"
+    assert server.type("show", written, "--json").json["id"] == task_id
+    assert server.type("dead", "retry", written, "--json").json == {"matched": 1, "changed": 1}
+    eventually(lambda: state_of(server, task_id) == "dead", every=0.05)
+    assert server.type("dead", "purge", written, "--yes", "--json").json == {"matched": 1, "changed": 1}
+    assert server.type("show", "nonsense").err == "callboard: no task has the id nonsense\n"
 
 
 def test_enqueue_can_wait_for_the_end(server: Server) -> None:

@@ -33,6 +33,16 @@ def test_the_checked_configuration_is_shown_whole_but_for_its_token(
     }  # fmt: skip
 
 
+def test_a_queue_that_is_only_pulled_from_needs_no_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "c.toml", "[queues.photos]\n")
+    assert run(["config", "check", "--config", file]) == 0
+    said = capsys.readouterr()
+    assert "[queues.photos] without a worker, command or types, its tasks are for consumers" in said.out
+    assert said.err == ""
+    assert run(["config", "check", "--config", file, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["queues"]) == ["photos"]
+
+
 BAD = [
     # the file, what is said
     ("[queues.q]\nconcurency = 1\n", "[queues.q] concurency: unknown option, did you mean concurrency?"),

@@ -46,6 +46,14 @@ def test_a_deleted_queue_is_told_to_programs_too(server: Server) -> None:
     assert "short" not in {queue["name"] for queue in server.type("queues", "--json").json}
 
 
+def test_a_queue_that_is_only_pulled_from_needs_no_options(server: Server) -> None:
+    created = server.type("queue", "create", "photos")
+    assert (created.code, created.out, created.err) == (0, "queue photos created\n", "")
+    assert server.type("enqueue", "photos").code == 0
+    with LocalClient(server.data_dir) as client:
+        assert [task.queue for task in client.dequeue("photos", wait=10)] == ["photos"]
+
+
 def test_the_dead_letter_queue_takes_no_settings(server: Server) -> None:
     typed = server.type("queue", "create", "dead_letter", *WORKER, "--replace")
     assert (typed.code, typed.out) == (2, "")

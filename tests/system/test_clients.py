@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from callboard.actors import Client, LocalClient, TaskRequest
+from callboard.actors import Backoff, Client, LocalClient, TaskRequest
 from callboard.actors.errors import (
     InvalidOption,
     RequestRefused,
@@ -20,6 +21,7 @@ from callboard.actors.errors import (
     TaskNotFound,
     WrongState,
 )
+from callboard.actors.options import BackoffStrategy
 from callboard.actors.store import Store, TaskFilter
 from callboard.actors.task import TaskState
 from tests.support.polling import eventually
@@ -84,6 +86,16 @@ def test_the_same_key_gives_the_same_tasks_and_refuses_others(client: LocalClien
     assert refused.value.reason == "key_conflict"
 
 
+def test_the_keys_of_local_clients_are_their_own(server: Server) -> None:
+    with LocalClient(server.data_dir) as local, Client(server.runtime().http) as http:
+        mine = local.enqueue("dead_letter", SHORT, idempotency_key="zz2")
+        # Under such a key it would be found if the store told them apart by their texts alone.
+        other = http.enqueue("dead_letter", {"n": 2}, idempotency_key="zz2-0")
+        assert other.id != mine.id
+        assert local.enqueue("dead_letter", SHORT, idempotency_key="zz2").id == mine.id
+        assert http.enqueue("dead_letter", {"n": 2}, idempotency_key="zz2-0").id == other.id
+
+
 BAD = [
     # a bad task, the option that is blamed
     ({"queue": "slep"}, "queue"),
@@ -91,10 +103,16 @@ BAD = [
     ({"queue": "sleep", "max_retries": 100}, "max_retries"),
     ({"queue": "sleep", "max_retries": "3"}, "max_retries"),
     ({"queue": "sleep", "max_retries": True}, "max_retries"),
+    ({"queue": "sleep", "max_attempts": 101}, "max_attempts"),
+    ({"queue": "sleep", "max_attempts": 3, "max_retries": 3}, "max_attempts"),
     ({"queue": "sleep", "priority": "urgent"}, "priority"),
     ({"queue": "sleep", "backoff_ms": -1}, "backoff_ms"),
     ({"queue": "sleep", "backoff_ms": 1.5}, "backoff_ms"),
     ({"queue": "sleep", "timeout": "soon"}, "timeout"),
+    ({"queue": "sleep", "context": [1]}, "context"),
+    ({"queue": "sleep", "run_at": "soon"}, "run_at"),
+    ({"queue": "sleep", "backoff": {"strategy": "wild"}}, "backoff.strategy"),
+    ({"queue": "sleep", "backoff": {"base_ms": -1}}, "backoff.base_ms"),
     ({"queue": "sleep", "delay": -1}, "delay"),
     ({"queue": "sleep", "context": {"a": float("inf")}}, "context"),
 ]
@@ -123,6 +141,52 @@ def test_cancel_and_retry_need_the_right_state(client: LocalClient | Client) -> 
     for change in (client.get, client.cancel, client.retry):
         with pytest.raises(TaskNotFound):
             change("0199f1c2-7a4e-7c01-9b0e-3c4f8d2a6e15")
+
+
+def test_attempts_are_another_spelling_of_retries(client: LocalClient | Client) -> None:
+    (first, second) = client.enqueue_many([{"queue": "dead_letter", "max_attempts": 5}, TaskRequest(queue="dead_letter")])
+    assert (first.max_retries, second.max_retries) == (4, 3)
+    assert client.enqueue("dead_letter", max_attempts=1, max_retries=0).max_retries == 0
+
+
+def test_a_moment_and_a_backoff_may_be_written_as_in_http(client: LocalClient | Client) -> None:
+    backoff = {"strategy": "exponential", "base_ms": 5}
+    task = client.enqueue("sleep", SHORT, run_at="2030-01-01T00:00:00Z", backoff=backoff)
+    assert (task.run_at, task.backoff) == (1_893_456_000_000_000, Backoff(BackoffStrategy.EXPONENTIAL, 5))
+    assert client.update(task.id, run_at="2031-01-01T00:00:00+01:00").run_at == 1_924_988_400_000_000
+    client.cancel(task.id)
+
+
+@pytest.mark.parametrize("key", ["é", "\n", "k" * 256, 5])
+def test_a_key_that_no_header_can_hold_is_refused(client: LocalClient | Client, key: Any) -> None:
+    for call in (client.enqueue, client.dequeue):
+        with pytest.raises(InvalidOption) as refused:
+            call("dead_letter", idempotency_key=key)
+        assert refused.value.field == "idempotency_key"
+
+
+@pytest.mark.parametrize("task_id", ["", ".", "..", "\ud800", "no-id", 5, None])
+def test_what_is_no_id_is_no_tasks(client: LocalClient | Client, task_id: Any) -> None:
+    for call in (client.get, client.wait, client.retry, client.cancel):
+        with pytest.raises(TaskNotFound):
+            call(task_id)
+
+
+@pytest.mark.parametrize(("call", "field"), [({"queue": ""}, "queue"), ({"queue": "dead_letter", "max": "5"}, "max")])
+def test_what_can_not_be_fetched_is_named(client: LocalClient | Client, call: Any, field: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        client.dequeue(**call)
+    assert refused.value.field == field
+
+
+def test_an_id_may_be_written_in_any_way(client: LocalClient | Client) -> None:
+    task_id = client.enqueue("dead_letter").id
+    for written in (task_id.upper(), task_id.replace("-", ""), f"{{{task_id}}}"):
+        assert client.get(written).id == task_id
+        assert client.update(written, priority=3).priority == 3
+        assert client.cancel(written).state is TaskState.CANCELLED
+        assert client.wait(written, 1).id == task_id
+        assert client.retry(written).state is TaskState.AVAILABLE
 
 
 def test_waiting_has_an_end(client: LocalClient | Client) -> None:

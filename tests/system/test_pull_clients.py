@@ -41,7 +41,7 @@ def test_tasks_are_fetched_acknowledged_failed_and_kept_alive(client: LocalClien
     good, bad, slow = client.dequeue("pull", max=5, lease="20s", consumer="me")
     assert isinstance(good, ClaimedTask)
     assert ([good.id, bad.id, slow.id], good.state, good.attempt, good.context) == (ids, "executing", 1, {"n": 0})
-    assert client.ack(Kept(good.id, good.claim), {"made": [1]}).result == {"made": [1]}
+    assert client.ack(Kept(good.id.upper(), good.claim), {"made": [1]}).result == {"made": [1]}
     failed = client.fail(bad, "no", discard=True)
     assert (failed.state, failed.errors[0]["message"]) == ("dead", "no")
     assert client.heartbeat(slow, 0.05).state == "executing"

@@ -100,6 +100,16 @@ def test_what_nobody_can_say_is_not_claimed(stored: bool | Exception) -> None:
         PlayedServer(TIMED_OUT, stored=stored).take()
 
 
+def test_a_key_is_none_that_http_can_have_and_goes_with_contexts_that_are_json() -> None:
+    one = TaskRequest(queue="one")
+    (part,) = cut([one], "order-7")
+    assert not part.key.isprintable()
+    assert [made.key for made in cut([one, TaskRequest(queue="two")], "order-7")] == [part.key] * 2
+    with pytest.raises(InvalidOption) as refused:
+        list(cut([TaskRequest(queue="one", context={"a": object()})], "order-7"))
+    assert refused.value.field == "context"
+
+
 def test_a_task_begins_when_it_is_asked_to_and_at_once_when_that_has_passed() -> None:
     def run_at(**options: Any) -> int:
         return build_task(TaskRequest(queue="one", **options), FOUND, "test", NOW).run_at

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from callboard.actors.options import Backoff, BackoffStrategy
+from callboard.conf.explain import explain
 from callboard.conf.settings import BackoffSettings, QueueSettings, Settings, check_queue_name
+from callboard.conf.templates import QueueTemplate
 from callboard.conf.values import format_size, parse_size
 
 FULL: dict[str, Any] = {
@@ -248,3 +250,32 @@ def test_the_stores_url_is_the_same_from_any_working_directory(monkeypatch: pyte
 
 def test_the_grace_is_known_in_seconds_too() -> None:
     assert Settings.model_validate({"shutdown": {"grace": "1500ms"}}).shutdown.grace_seconds == 1.5
+
+
+def test_attempts_are_another_spelling_of_retries() -> None:
+    settings = QueueSettings.model_validate({"max_attempts": 5})
+    assert (settings.max_retries, settings) == (4, QueueSettings(max_retries=4))
+    assert "max_attempts" not in settings.model_dump(mode="json")
+    assert QueueSettings.model_validate({"max_attempts": 5, "max_retries": 4}) == settings
+    assert QueueTemplate.model_validate({"max_attempts": 3}).max_retries == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"max_attempts": 0}, "must be greater than or equal to 1"),
+        ({"max_attempts": 101}, "must be less than or equal to 100"),
+        ({"max_attempts": "5"}, "must be an integer"),
+        ({"max_attempts": True}, "must be an integer"),
+        ({"max_attempts": None}, "must be an integer"),
+        ({"max_attempts": 5, "max_retries": 5}, "must be max_retries + 1 where both are given"),
+        ({"max_attempts": 5, "max_retries": "4"}, "must be max_retries + 1 where both are given"),
+        ({"max_atempts": 5}, "unknown option, did you mean max_attempts?"),
+    ],
+)
+def test_attempts_that_can_not_be_are_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({"queues": {"q": values}})
+    (detail,) = refused.value.errors()
+    assert detail["loc"] == ("queues", "q", *values.keys() - {"max_retries"})
+    assert explain(Settings, detail) == said

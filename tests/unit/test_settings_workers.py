@@ -7,7 +7,7 @@ import pytest
 
 from callboard.conf.loading import load_settings
 from callboard.conf.settings import QueueSettings
-from callboard.conf.worker_paths import check_worker, check_workers
+from callboard.conf.worker_paths import check_worker, check_workers, only_fetched
 from tests.support.polling import eventually
 
 GOOD = """
@@ -119,7 +119,14 @@ def test_each_queue_whose_workers_cannot_be_used_is_named(module: Path) -> None:
     assert check_workers(queues) == [
         "[queues.bad] worker: module mine has no absent",
         "[queues.bad] types.A: mine:value is neither a class nor a function",
-        "[queues.none] worker: without a worker, command or types no task of this queue runs",
+    ]
+
+
+def test_a_queue_that_is_only_pulled_from_is_no_problem_and_noted() -> None:
+    queues = {"photos": QueueSettings(), "run": QueueSettings.model_validate({"command": ["sh"]})}
+    assert check_workers(queues) == []
+    assert only_fetched(queues) == [
+        "[queues.photos] without a worker, command or types, its tasks are for consumers that fetch them"
     ]
 
 

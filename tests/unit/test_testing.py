@@ -102,7 +102,7 @@ def test_many_tasks_run_in_their_order() -> None:
 def test_options_are_checked_as_in_a_server() -> None:
     with pytest.raises(InvalidOption, match="unknown type"):
         Queue(count).enqueue(type="cuont")
-    with pytest.raises(ValueError, match="concurency"):
+    with pytest.raises(InvalidOption, match="concurency"):
         Queue(count, concurency=1)
 
 
@@ -142,3 +142,25 @@ def test_the_documents_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(examples) >= 3
     for example in examples:
         example()
+
+
+def test_attempts_are_another_spelling_of_retries() -> None:
+    queue = Queue(fails, max_attempts=2)
+    given_up, longer = queue.enqueue(), queue.enqueue(max_attempts=3)
+    queue.drain()
+    assert [(queue.get(task.id).state, queue.get(task.id).attempt) for task in (given_up, longer)] == [
+        ("dead", 2),
+        ("dead", 3),
+    ]
+
+
+def fails(_context: dict[str, Any]) -> None:
+    raise ValueError("always")
+
+
+def test_options_that_can_not_be_are_named() -> None:
+    with pytest.raises(InvalidOption, match="bad: unknown option") as refused:
+        Queue(fails, bad=1)
+    assert refused.value.field == "bad"
+    with pytest.raises(InvalidOption, match="unknown option max_retrys"):
+        Queue(fails).enqueue(max_retrys=1)  # type: ignore[call-arg]
