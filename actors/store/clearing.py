@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from callboard.actors.store.schema import COUNTED
 from callboard.actors.store.tally import Tally
 
-FIRST_BATCH: Final = 100
+FIRST_BATCH: Final = 20
 """Few at first: there are tasks of a megabyte."""
 MOST: Final = 5_000
 BATCH_SECONDS: Final = 0.05

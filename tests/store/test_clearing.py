@@ -120,4 +120,4 @@ def test_what_another_server_clears_is_left_to_it(postgres_server: PostgresServe
             assert rows(place)["tasks"] == NUMBER
             with pytest.raises(QueueBeingDeleted):
                 store.put_queue("another", "{}", "", NOW)
-            assert store.put_queue(QUEUE, "{}", "", NOW)
+            assert store.put_queue(QUEUE, "{}", "", NOW).settings_version == 1

@@ -16,8 +16,8 @@ from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
 
-SILENCE_SECONDS = 2.5
-NUMBER = 2_500
+SILENCE_SECONDS = 5
+NUMBER = 1_500
 CONFIG = f"""
 [queues.one]
 worker = "{PATH}"
@@ -35,7 +35,7 @@ main()
 SLOW = """
 CREATE TRIGGER slow BEFORE DELETE ON tasks WHEN old.queue = 'large' BEGIN
     SELECT sum(value) FROM (
-        WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < 10000)
+        WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < 40000)
         SELECT value FROM numbers
     );
 END
@@ -52,8 +52,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(server_module, "CALLBOARD", command)
     with Server(tmp_path / "server", CONFIG) as server:
         server.post("/api/queues/large/pause")
-        tasks = [{"queue": "large", "context": {}}] * (NUMBER // 5)
-        for _ in range(5):
+        tasks = [{"queue": "large", "context": {}}] * (NUMBER // 3)
+        for _ in range(3):
             server.post("/api/tasks/batch", {"tasks": tasks})
         with closing(database(server)) as connection:
             connection.execute(SLOW)
@@ -94,10 +94,10 @@ def test_a_large_queue_is_deleted_without_a_word_from_the_others(server: Server,
         made = httpx2.put(f"{server.url}/api/queues/other", json={"worker": PATH, "concurrency": 1}, timeout=30)
         assert made.status_code == 201
         assert client.wait(client.enqueue("other", ledger.context()).id).state == "completed"
-        eventually(lambda: left(server) == 0, within=60, every=0.2)
+        eventually(lambda: left(server) == 0, within=120, every=0.2)
         gate.touch()
         done = client.wait(running.id)
-    assert (done.state, done.attempt, done.errors) == ("completed", 1, ())
+    assert (done.state, done.attempt, done.errors) == ("completed", 1, []), server.log()
     assert server.part("registry") == registry
 
     def put() -> Any:
@@ -116,10 +116,12 @@ def test_a_deletion_that_was_cut_short_is_finished_after_the_restart_and_the_con
     kill(server.part("supervisor"))
     eventually(lambda: not server.processes())
     assert 0 < left(server) < NUMBER
+    with closing(database(server)) as connection:
+        connection.execute("DROP TRIGGER slow")
     server.start()
     with server.client(60) as client:
         assert client.wait(client.enqueue("one", ledger.context()).id).state == "completed"
-        eventually(lambda: left(server) == 0, within=60, every=0.2)
+        eventually(lambda: left(server) == 0, within=120, every=0.2)
         eventually(lambda: httpx2.get(f"{server.url}/api/queues/large").status_code == 200)
         assert client.wait(client.enqueue("large", ledger.context()).id).state == "completed"
     assert sum(server.queue("large")["counts"].values()) == 1
