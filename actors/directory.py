@@ -1,13 +1,15 @@
 """What the Registry answers to the edge: where queues are, and changes of their definitions."""
 
 import shutil
+import time
 from pathlib import Path
 
 from thespian.actors import ActorAddress
 
 from callboard.actors.base import handles
+from callboard.actors.clearing_up import ClearingUp, being_deleted
 from callboard.actors.dead_letter import NAME as DEAD_LETTER
-from callboard.actors.errors import OwnedElsewhere, QueueNotEmpty, StoreUnavailable
+from callboard.actors.errors import OwnedElsewhere, QueueBeingDeleted, QueueNotEmpty, StoreUnavailable
 from callboard.actors.messages import (
     ApplySettings,
     DeleteQueue,
@@ -25,10 +27,9 @@ from callboard.actors.roll import Entry, taught
 from callboard.actors.runtime import queue_folder
 from callboard.actors.store.moving import is_empty
 from callboard.actors.store.opening import microseconds
-from callboard.actors.wakes import Wakes
 
 
-class Directory(Wakes):
+class Directory(ClearingUp):
     """The half of the Registry that looks up and defines queues; `RegistryActor` is the whole.
 
     It holds no connection to the store while it forks: an SQLite connection must not be carried into a child, not even
@@ -68,7 +69,11 @@ class Directory(Wakes):
             settings, configured = message.settings, ""
             if before is not None:
                 settings, configured = taught(settings, before), before.configured
-            row = store.put_queue(message.queue, settings.model_dump_json(), configured, microseconds())
+            try:
+                row = store.put_queue(message.queue, settings.model_dump_json(), configured, microseconds())
+            except QueueBeingDeleted as error:
+                self.send(sender, being_deleted(message.request_id, error))
+                return
         if entry is None:
             self.roll.add(message.queue)
         elif entry.ready is not None:
@@ -93,8 +98,12 @@ class Directory(Wakes):
             with self.opened_store() as store:
                 # Another server may have made it meanwhile.
                 new = all(row.name != message.queue for row in store.queues())
-                if new:
-                    store.put_queue(message.queue, template, template, microseconds())
+                try:
+                    if new:
+                        store.put_queue(message.queue, template, template, microseconds())
+                except QueueBeingDeleted as error:
+                    self.send(sender, being_deleted(message.request_id, error))
+                    return
             self.roll.add(message.queue).staffed = False
         self.send(sender, QueuePut(message.request_id, message.queue, new))
         self.go_on()
@@ -151,12 +160,21 @@ class Directory(Wakes):
         except QueueNotEmpty:
             self.send(sender, self._not_empty(message))
             return
+        except KeyError:
+            # Another server has deleted it meanwhile.
+            self.roll.remove(entry.name)
+            self.answer_waiting(entry)
+            self.send(sender, self.unknown(message.request_id, message.queue))
+            return
         except (StoreUnavailable, OwnedElsewhere) as error:
             self.send(sender, Refused(message.request_id, RefusalReason.STORE_UNAVAILABLE, str(error)))
             return
         self.roll.remove(entry.name)
         self.remove_files(entry.name)
         self.answer_waiting(entry)
+        # Few tasks are gone before the answer, and the name is free again.
+        self.next_clearing = 0.0
+        self.clear_deleted(time.monotonic())
         self.send(sender, QueueDeleted(message.request_id, message.queue, tasks))
 
     def remove_files(self, queue: str) -> None:

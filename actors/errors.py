@@ -53,6 +53,14 @@ class QueueNotEmpty(CallboardError):
         self.queue = queue
 
 
+class QueueBeingDeleted(CallboardError):
+    """A queue was to be made whose name is not free yet: tasks of a deleted queue of that name are still in the store."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} is still being deleted: ask again in a moment")
+        self.queue = queue
+
+
 class StoreUnavailable(CallboardError):
     """The store cannot be written or read just now (disk full, locked, damaged, gone); nothing of the change was kept."""
 

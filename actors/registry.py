@@ -70,6 +70,8 @@ class RegistryActor(StandingBy):
         with closing(open_store(message.store_url)) as store:
             rows = bring_in(store, settings.queues, microseconds(), settings.templates)
             agenda, counts = store.agenda(), store.counts()
+        made = {row.name for row in rows}
+        self.awaited = {name: queue for name, queue in settings.queues.items() if name not in made}
         self.take_up(rows, agenda, counts, awake=settings.queues)
         self.hold_back()
         self.expect_rescan()
@@ -193,6 +195,7 @@ class RegistryActor(StandingBy):
             self._finish_stop(now)
             self.wake_at(min(self._stop_by, self._next_ping))
             return
+        self.clear_deleted(now)
         if self._ready_reply is not None and all(e.ready or e.sleep or e.down or e.standby for e in self.roll):
             self.send(*self._ready_reply)
             self._ready_reply = None
@@ -201,7 +204,7 @@ class RegistryActor(StandingBy):
         due = self.roll.due(now)[:START_AT_ONCE]
         for entry in due:
             self._bring_up(entry)
-        looks = (self.roll.next_start(now), self.next_wake(now), self.start_events(now))
+        looks = (self.roll.next_start(now), self.next_wake(now), self.start_events(now), self.next_clearing)
         self.wake_at(min(self._next_ping, *looks))
 
     def _bring_up(self, entry: Entry) -> None:

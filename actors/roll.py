@@ -1,6 +1,7 @@
 """The Registry's roll of queues: who is up, who is down and why, and when to try again."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from thespian.actors import ActorAddress
 
 from callboard.actors.children import Child
+from callboard.actors.errors import QueueBeingDeleted
 from callboard.actors.messages import DeleteQueue, QueueReady
 from callboard.actors.store import QueueRow, Store
 from callboard.actors.task import ENDED_STATES, TaskState
@@ -196,7 +198,9 @@ def bring_in(
         row = rows.get(name)
         if row is None or not _says(row.configured, settings):
             known = settings if row is None else taught(settings, row)
-            store.put_queue(name, known.model_dump_json(), settings.model_dump_json(), now)
+            # One whose name is not free yet is left out: it is asked for again.
+            with suppress(QueueBeingDeleted):
+                store.put_queue(name, known.model_dump_json(), settings.model_dump_json(), now)
     return store.queues()
 
 

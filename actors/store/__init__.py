@@ -138,13 +138,25 @@ class Store(Protocol):
         """Return all queues by name."""
 
     def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
-        """Create a queue or replace its settings (the version rises); counts rows are made with it."""
+        """Create a queue or replace its settings (the version rises); counts rows are made with it.
+
+        Raises `QueueBeingDeleted` as long as `clear_deleted` has left anything of an earlier queue of that name.
+        """
 
     def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
-        """Delete the queue and all its tasks; later owners get a higher incarnation still. Returns how many tasks went.
+        """Delete the queue with all its tasks and return how many it had: from now on nobody sees or owns them.
+
+        It takes no time: `clear_deleted` removes the rows. Raises KeyError when the queue is not in the store, or not any
+        more. Later owners of a queue of that name get a higher incarnation still.
 
         only_empty: where there are unfinished or dead tasks, raise `QueueNotEmpty` and delete nothing. That is looked at in
         the moment from which on no task can be moved to the queue, so that none gets lost in between.
+        """
+
+    def clear_deleted(self, seconds: float) -> bool:
+        """Remove what is left of deleted queues, for about so long, and tell whether nothing is left of any.
+
+        Many short transactions: it may be cut short anywhere, and gone on with by any other store object.
         """
 
     def get(self, task_id: str) -> Task | None:

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
-from callboard.actors.store.dialects import unindexed
+from callboard.actors.store.dialects import Elements, unindexed
 from callboard.actors.store.rows import QUEUE_COLUMNS
-from callboard.actors.store.schema import counts, hand_outs, key_uses, queues, sequences, tasks
+from callboard.actors.store.schema import COUNTED, counts, hand_outs, is_any, key_uses, queues, sequences, tasks
 from callboard.actors.store.statements import is_given, literal, most, prepare
+from callboard.actors.task import CLAIMED, TaskState
 
 _ONE: ColumnElement[Any] = literal_column("1")
 _NO: ColumnElement[Any] = literal_column("0")
@@ -34,7 +35,10 @@ BECOME_OWNER = prepare(
 
 
 def put_queue(insert: Callable[[Any], Any]) -> Any:
-    """Write the statement that makes a queue or replaces its settings, by a dialect's own `insert`."""
+    """Write the statement that makes a queue or replaces its settings, by a dialect's own `insert`.
+
+    It returns no row where the name is that of a deleted queue whose tasks are still being removed.
+    """
     put = insert(queues).values({name: bindparam(name) for name in ("name", "settings", "configured", "created_at")})
     return put.on_conflict_do_update(
         index_elements=[queues.c.name],
@@ -43,6 +47,7 @@ def put_queue(insert: Callable[[Any], Any]) -> Any:
             "configured": put.excluded.configured,
             "settings_version": queues.c.settings_version + _ONE,
         },
+        where=queues.c.deleted == _NO,
     ).returning(*QUEUE_COLUMNS)
 
 
@@ -54,20 +59,43 @@ def put_counts(insert: Callable[[Any], Any]) -> Any:
 PUT_QUEUE = prepare(put_queue(sqlite.insert))
 PUT_COUNTS = prepare(put_counts(sqlite.insert))
 
-MARK_DELETED = prepare(update(queues).where(_named(queues.c.name)).values(deleted=_ONE))
+MARK_DELETED = prepare(update(queues).where(_named(queues.c.name), queues.c.deleted == _NO).values(deleted=_ONE))
 HALF_DELETED = prepare(select(queues.c.name).where(queues.c.deleted == _ONE))
+
+
+def _ids(state: str) -> Any:
+    """Write the statement for ids of a queue's tasks in one stored state: through the index that has them."""
+    mine = select(tasks.c.id).where(_named(tasks.c.queue), is_any(tasks.c.state, [state]))
+    if state == TaskState.COMPLETED:
+        mine = mine.where(tasks.c.finished_at.is_not(None)).with_hint(tasks, "INDEXED BY tasks_finished", "sqlite")
+    elif state == CLAIMED:
+        # No index has these, but the hand-outs name them.
+        ids = Elements(hand_outs.c.ids).table_valued("value", joins_implicitly=True)
+        held = select(ids.c.value).select_from(hand_outs).where(_named(hand_outs.c.queue))
+        mine = select(tasks.c.id).where(tasks.c.id.in_(held), unindexed(tasks.c.state) == literal(CLAIMED))
+        mine = mine.where(_named(unindexed(tasks.c.queue)))
+    return mine
+
+
+IDS_IN_STATE = {state: prepare(most(_ids(state))) for state in COUNTED}
 IDS_AFTER = prepare(
     most(
-        select(tasks.c.id).where(tasks.c.id > bindparam("last_id"), _named(unindexed(tasks.c.queue))).order_by(tasks.c.id),
+        select(tasks.c.id, tasks.c.state)
+        .where(tasks.c.id > bindparam("last_id"), _named(unindexed(tasks.c.queue)))
+        .order_by(tasks.c.id),
     ),
 )
-DELETE_TASKS = prepare(delete(tasks).where(is_given(tasks.c.id)))
+DELETE_TASKS = prepare(delete(tasks).where(is_given(tasks.c.id)).returning(tasks.c.state))
+KEYS_AFTER = prepare(
+    most(
+        select(key_uses.c.key)
+        .where(key_uses.c.key > bindparam("last_key"), _named(key_uses.c.queue))
+        .order_by(key_uses.c.key),
+    ),
+)
+DELETE_KEYS = prepare(delete(key_uses).where(is_given(key_uses.c.key), _named(key_uses.c.queue)))
+# The queue itself goes last: as long as it is there, whoever comes next knows that there is something left.
 FORGET_QUEUE = tuple(
     prepare(delete(table).where(_named(column)))
-    for table, column in (
-        (hand_outs, hand_outs.c.queue),
-        (key_uses, key_uses.c.queue),
-        (counts, counts.c.queue),
-        (queues, queues.c.name),
-    )
+    for table, column in ((hand_outs, hand_outs.c.queue), (counts, counts.c.queue), (queues, queues.c.name))
 )

@@ -13,7 +13,7 @@ from sqlalchemy import Select, select
 
 from callboard.actors.store import TaskFilter
 from callboard.actors.store.dialects import Elements, unindexed
-from callboard.actors.store.schema import LISTED_STATES, hand_outs, is_any, tasks
+from callboard.actors.store.schema import LISTED_STATES, hand_outs, is_any, is_shown, tasks
 from callboard.actors.task import CLAIMED, TaskState
 
 Counts = Mapping[str, Mapping[TaskState, int]]
@@ -53,7 +53,7 @@ def _shown(statement: Ids, chosen: TaskFilter, before: str | None, limit: int) -
 
 def _scan(chosen: TaskFilter) -> Ids:
     """Walk back over all tasks."""
-    statement = select(tasks.c.id, tasks.c.queue)
+    statement = select(tasks.c.id, tasks.c.queue).where(is_shown())
     if chosen.queue is not None:
         statement = statement.where(unindexed(tasks.c.queue) == chosen.queue)
     if chosen.state is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from callboard.actors.errors import QueueNotEmpty
+from callboard.actors.errors import QueueBeingDeleted, QueueNotEmpty
 from callboard.actors.store import Ownership, Page, QueueRow, TaskFilter
 from callboard.actors.store.listing import read_cursor, write_cursor
 from callboard.actors.store.memory_data import MemoryData, MemoryQueue, MemoryTask
@@ -44,8 +44,10 @@ class MemoryStore:
             return [queue.row for _, queue in sorted(self._data.queues.items())]
 
     def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
-        """Create a queue or replace its settings."""
+        """Create a queue or replace its settings. Raises `QueueBeingDeleted` while the name is not free."""
         with self._data.lock:
+            if name in self._data.deleted:
+                raise QueueBeingDeleted(name)
             found = self._data.queues.get(name)
             if found is None:
                 found = MemoryQueue(QueueRow(name, settings, configured, paused=False, created_at=now, settings_version=1))
@@ -68,8 +70,15 @@ class MemoryStore:
                 del self._data.tasks[task_id]
             self._data.hand_outs = {key: batch for key, batch in self._data.hand_outs.items() if key[0] != name}
             self._data.keys = {key: use for key, use in self._data.keys.items() if key[1] != name}
+            self._data.deleted.add(name)
             self._data.version += 1
             return len(ids)
+
+    def clear_deleted(self, seconds: float) -> bool:  # noqa: ARG002 - it takes no time
+        """Free the names of deleted queues: their tasks are gone as it is."""
+        with self._data.lock:
+            self._data.deleted.clear()
+        return True
 
     def get(self, task_id: str) -> Task | None:
         """Return one task."""

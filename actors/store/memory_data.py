@@ -69,6 +69,8 @@ class MemoryData:
     queues: dict[str, MemoryQueue] = field(default_factory=dict)
     hand_outs: dict[tuple[str, int], HandOut] = field(default_factory=dict)
     keys: dict[tuple[str, str], MemoryKey] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    """The names of deleted queues, as long as nobody has cleared them."""
     incarnations: int = 0
     version: int = 0
 

@@ -1,25 +1,21 @@
 """The PostgreSQL store as everybody uses it: reads past the actors, and the definitions of queues."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from types import MappingProxyType
 
-from callboard.actors.errors import OwnedElsewhere, QueueNotEmpty
+from callboard.actors.errors import OwnedElsewhere, QueueBeingDeleted, QueueNotEmpty
 from callboard.actors.store import Ownership, QueueRow
 from callboard.actors.store import postgres_statements as sql
-from callboard.actors.store.columns import texts
 from callboard.actors.store.moving import is_empty
+from callboard.actors.store.postgres_clearing import PostgresClearing, written
 from callboard.actors.store.postgres_connection import BoundedConnection, connect, store_errors
-from callboard.actors.store.postgres_lock import ENDED_WITHIN_SECONDS, holder_of, lock_within
+from callboard.actors.store.postgres_lock import ENDED_WITHIN_SECONDS, holder_of, lock_within, unlock
 from callboard.actors.store.postgres_migrating import migrate_postgres
 from callboard.actors.store.postgres_owner import PostgresQueueStore, counted
 from callboard.actors.store.postgres_reader import PostgresReader
-from callboard.actors.store.postgres_session import OwnerSession
+from callboard.actors.store.postgres_session import PLANS, OwnerSession
 from callboard.actors.store.rows import queue_row
-
-DELETE_BATCH = 5_000
-"""Tasks of a deleted queue that go in one transaction."""
-SLOW_SECONDS = 60.0
-"""So long a statement may take that nobody waits for but who wants a queue deleted."""
 
 
 class PostgresStore(PostgresReader):
@@ -61,18 +57,17 @@ class PostgresStore(PostgresReader):
         return owner, ownership
 
     def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
-        """Create a queue or replace its settings. Finishes the deletions that a death cut short, too."""
-        with self._connected() as connection:
-            for (deleted,) in connection.execute(sql.HALF_DELETED.sql).fetchall():
-                _clear(connection, deleted)
-            with written(connection):
-                values = {"name": name, "settings": settings, "configured": configured, "created_at": now}
-                rows = connection.execute(sql.PUT_QUEUE.sql, sql.PUT_QUEUE.bind(**values)).fetchall()
-                connection.execute(sql.PUT_COUNTS.sql, (name,))
+        """Create a queue or replace its settings. Raises `QueueBeingDeleted` while the name is not free."""
+        with self._connected() as connection, written(connection):
+            values = {"name": name, "settings": settings, "configured": configured, "created_at": now}
+            rows = connection.execute(sql.PUT_QUEUE.sql, sql.PUT_QUEUE.bind(**values)).fetchall()
+            if not rows:
+                raise QueueBeingDeleted(name)
+            connection.execute(sql.PUT_COUNTS.sql, (name,))
         return queue_row(rows[0])
 
     def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
-        """Delete the queue and all its tasks, many at a time; from the first moment on it can't be owned any more.
+        """Mark the queue as deleted and return how many tasks it had; `clear_deleted` removes them.
 
         Raises KeyError when the queue is not in the store, `OwnedElsewhere` when another process owns it, `QueueNotEmpty`
         where that matters; the owner that this object made has been let go of then, too.
@@ -84,14 +79,20 @@ class PostgresStore(PostgresReader):
             if not lock_within(connection, name, ENDED_WITHIN_SECONDS):
                 raise OwnedElsewhere(name, holder_of(connection, name) or "another server")
             with written(connection):
-                # One whose deletion was cut short can't come back.
-                may_stay = only_empty and (name,) not in connection.execute(sql.HALF_DELETED.sql).fetchall()
                 # Before the counts, for it waits while a task is being moved here; they are then with that task.
                 if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
                     raise KeyError(name)
-                if may_stay and not is_empty(counted(connection.execute(sql.COUNTS.sql, (name,)).fetchall()[0])):
+                numbers = counted(connection.execute(sql.COUNTS.sql, (name,)).fetchall()[0])
+                if only_empty and not is_empty(numbers):
                     raise QueueNotEmpty(name)
-            return _clear(connection, name)
+            # Not only with the session, whose end the server sees a moment later: the next visitor clears the queue.
+            unlock(connection, name)
+        return sum(numbers.values())
+
+    def clear_deleted(self, seconds: float) -> bool:
+        """Remove what is left of deleted queues, for about so long, and tell whether nothing is left of any."""
+        with self._connected(PLANS) as connection:
+            return PostgresClearing(connection, seconds).work()
 
     def close(self) -> None:
         """Close what no owner uses."""
@@ -100,18 +101,9 @@ class PostgresStore(PostgresReader):
         super().close()
 
     @contextmanager
-    def _connected(self) -> Iterator[BoundedConnection]:
-        with store_errors(self._place), closing(connect(self._url, "definitions")) as connection:
-            connection.patience = SLOW_SECONDS
-            connection.execute("SET statement_timeout = 0")
+    def _connected(self, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[BoundedConnection]:
+        with store_errors(self._place), closing(connect(self._url, "definitions", settings)) as connection:
             yield connection
-
-
-@contextmanager
-def written(connection: BoundedConnection) -> Iterator[None]:
-    """Run the block in a transaction: committed at its end, or rolled back when anything is raised."""
-    with connection.transaction():
-        yield
 
 
 def _take_incarnation(connection: BoundedConnection, queue: str) -> Ownership:
@@ -130,21 +122,3 @@ def _take_incarnation(connection: BoundedConnection, queue: str) -> Ownership:
         settings=settings,
         settings_version=version,
     )
-
-
-def _clear(connection: BoundedConnection, queue: str) -> int:
-    """Delete all that a deleted queue has; the counts go last, so that whoever finishes this knows what there may be."""
-    gone = 0
-    last_id = ""
-    counts = connection.execute(sql.COUNTS.sql, (queue,)).fetchone()
-    while counts is not None and any(counted(counts).values()):
-        values = sql.IDS_AFTER.bind(last_id=last_id, of_queue=queue, most=DELETE_BATCH)
-        ids = [row[0] for row in connection.execute(sql.IDS_AFTER.sql, values)]
-        if not ids:
-            break
-        gone += connection.execute(sql.DELETE_TASKS.sql, (texts(ids),)).rowcount
-        last_id = ids[-1]
-    with written(connection):
-        for statement in sql.FORGET_QUEUE:
-            connection.execute(statement.sql, (queue,))
-    return gone

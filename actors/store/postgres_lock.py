@@ -14,6 +14,7 @@ from callboard.actors.store.postgres_connection import BoundedConnection
 
 _KEY: Final = "hashtextextended('callboard queue ' || current_schema() || ' ' || %s, 0)"
 _TRY: Final = f"SELECT pg_try_advisory_lock({_KEY})"
+_UNLOCK: Final = f"SELECT pg_advisory_unlock({_KEY})"
 _HOLDER: Final = f"""
 SELECT activity.application_name FROM pg_locks AS locks LEFT JOIN pg_stat_activity AS activity USING (pid)
 WHERE locks.locktype = 'advisory' AND locks.objsubid = 1 AND locks.granted
@@ -39,6 +40,11 @@ def lock_within(connection: BoundedConnection, queue: str, seconds: float) -> bo
             return False
         time.sleep(_LOOK_SECONDS)
     return True
+
+
+def unlock(connection: BoundedConnection, queue: str) -> None:
+    """Give the queue's lock back before the session ends."""
+    connection.execute(_UNLOCK, (queue,))
 
 
 def holder_of(connection: BoundedConnection, queue: str) -> str | None:

@@ -7,7 +7,7 @@ What is on the path of every task is kept narrow: a commit costs what it makes d
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaData, Table, Text, literal_column, or_
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaData, Table, Text, literal_column, or_, select
 
 from callboard.actors.task import CLAIMED, TaskState
 
@@ -139,6 +139,13 @@ sequences = Table(
     Column("name", _TEXT, primary_key=True, nullable=False),
     Column("value", BigInteger, nullable=False),
 )
+
+
+def is_shown(task: Any = tasks) -> ColumnElement[bool]:
+    """Leave out the tasks of deleted queues, which are being removed."""
+    gone = select(queues.c.name).where(queues.c.name == task.c.queue, queues.c.deleted == literal_column("1"))
+    return ~gone.correlate(task).exists()
+
 
 COUNTED = {**{str(state): str(state) for state in TaskState}, CLAIMED: str(TaskState.AVAILABLE)}
 """Stored state → the state that it is counted and shown as."""

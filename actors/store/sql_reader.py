@@ -17,13 +17,13 @@ from callboard.actors.store.columns import storable
 from callboard.actors.store.dialects import IsGiven
 from callboard.actors.store.listing import id_statements, read_cursor, write_cursor
 from callboard.actors.store.rows import QUEUE_COLUMNS, TASK_COLUMNS, queue_row, task_of
-from callboard.actors.store.schema import counts, is_any, queues, tasks
+from callboard.actors.store.schema import counts, is_any, is_shown, queues, tasks
 from callboard.actors.task import ENDED_STATES, Task, TaskState
 
 _given = IsGiven(tasks.c.id, bindparam("ids"))
-_GET = select(*TASK_COLUMNS).where(tasks.c.id == bindparam("task_id"))
-_GET_MANY = select(*TASK_COLUMNS).where(_given)
-_ONGOING = select(tasks.c.id).where(_given, ~is_any(tasks.c.state, sorted(ENDED_STATES)))
+_GET = select(*TASK_COLUMNS).where(tasks.c.id == bindparam("task_id"), is_shown())
+_GET_MANY = select(*TASK_COLUMNS).where(_given, is_shown())
+_ONGOING = select(tasks.c.id).where(_given, ~is_any(tasks.c.state, sorted(ENDED_STATES)), is_shown())
 _QUEUES = select(*QUEUE_COLUMNS).where(queues.c.deleted == literal_column("0")).order_by(queues.c.name)
 _CHECK = select(counts.c.queue).limit(1)
 _COUNTS = (

@@ -1,26 +1,23 @@
 """The SQLite store as everybody uses it: reads past the actors, and the definitions of queues."""
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from callboard.actors.errors import QueueNotEmpty
+from callboard.actors.errors import QueueBeingDeleted, QueueNotEmpty
 from callboard.actors.store import Ownership, QueueRow
 from callboard.actors.store import definitions as sql
 from callboard.actors.store.migrating import migrate_sqlite
 from callboard.actors.store.moving import is_empty
 from callboard.actors.store.rows import queue_row
+from callboard.actors.store.sqlite_clearing import SqliteClearing
 from callboard.actors.store.sqlite_connection import connect, make_private, opening_errors, store_errors
 from callboard.actors.store.sqlite_owner import DatabaseFile, SqliteQueueStore, counted
 from callboard.actors.store.sqlite_reader import SqliteReader
 from callboard.actors.store.sqlite_transaction import written
 from callboard.actors.store.statements import COUNTS
 from callboard.actors.store.turn import WAIT_SECONDS, Turn
-
-DELETE_BATCH = 5_000
-"""Tasks of a deleted queue that go in one transaction: other writers wait no longer than for these."""
 
 
 class SqliteStore(SqliteReader):
@@ -69,48 +66,32 @@ class SqliteStore(SqliteReader):
         return SqliteQueueStore(connection, file, queue, incarnation), ownership
 
     def put_queue(self, name: str, settings: str, configured: str, now: int) -> QueueRow:
-        """Create a queue or replace its settings. Finishes the deletions that a death cut short, too."""
-        with self._connected() as connection:
-            for (deleted,) in connection.execute(sql.HALF_DELETED.sql).fetchall():
-                self._clear(connection, deleted)
-            with self._turn.taken(), written(connection):
-                values = {"name": name, "settings": settings, "configured": configured, "created_at": now}
-                rows = connection.execute(sql.PUT_QUEUE.sql, sql.PUT_QUEUE.bind(**values)).fetchall()
-                connection.execute(sql.PUT_COUNTS.sql, (name,))
+        """Create a queue or replace its settings. Raises `QueueBeingDeleted` while the name is not free."""
+        with self._connected() as connection, self._turn.taken(), written(connection):
+            values = {"name": name, "settings": settings, "configured": configured, "created_at": now}
+            rows = connection.execute(sql.PUT_QUEUE.sql, sql.PUT_QUEUE.bind(**values)).fetchall()
+            if not rows:
+                raise QueueBeingDeleted(name)
+            connection.execute(sql.PUT_COUNTS.sql, (name,))
         return queue_row(rows[0])
 
     def delete_queue(self, name: str, *, only_empty: bool = False) -> int:
-        """Delete the queue and all its tasks, many at a time; from the first moment on it can't be owned any more.
+        """Mark the queue as deleted and return how many tasks it had; `clear_deleted` removes them.
 
         Raises KeyError when the queue is not in the store, `QueueNotEmpty` where that matters.
         """
-        with self._connected() as connection:
-            with self._turn.taken(), written(connection):
-                # One whose deletion was cut short can't come back.
-                may_stay = only_empty and (name,) not in connection.execute(sql.HALF_DELETED.sql).fetchall()
-                if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
-                    raise KeyError(name)
-                if may_stay and not is_empty(counted(connection.execute(COUNTS.sql, (name,)).fetchone())):
-                    raise QueueNotEmpty(name)
-            return self._clear(connection, name)
+        with self._connected() as connection, self._turn.taken(), written(connection):
+            if not connection.execute(sql.MARK_DELETED.sql, (name,)).rowcount:
+                raise KeyError(name)
+            numbers = counted(connection.execute(COUNTS.sql, (name,)).fetchone())
+            if only_empty and not is_empty(numbers):
+                raise QueueNotEmpty(name)
+        return sum(numbers.values())
 
-    def _clear(self, connection: sqlite3.Connection, queue: str) -> int:
-        gone = 0
-        last_id = ""
-        counts = connection.execute(COUNTS.sql, (queue,)).fetchone()
-        # There is no index on the queue alone: one walk over all tasks, and none when the counts say that it's empty.
-        # They stay as they are until the end, so that whoever finishes the work of a dead process walks again.
-        while counts is not None and any(counted(counts).values()):
-            ids = [row[0] for row in connection.execute(sql.IDS_AFTER.sql, (last_id, queue, DELETE_BATCH))]
-            if not ids:
-                break
-            with self._turn.taken(), written(connection):
-                gone += connection.execute(sql.DELETE_TASKS.sql, (json.dumps(ids),)).rowcount
-            last_id = ids[-1]
-        with self._turn.taken(), written(connection):
-            for statement in sql.FORGET_QUEUE:
-                connection.execute(statement.sql, (queue,))
-        return gone
+    def clear_deleted(self, seconds: float) -> bool:
+        """Remove what is left of deleted queues, for about so long, and tell whether nothing is left of any."""
+        with self._connected() as connection:
+            return SqliteClearing(connection, self._turn, seconds).work()
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -24,7 +24,7 @@ from sqlalchemy.sql.elements import CompilerElement
 
 from callboard.actors.store import Insert, ReadyTask, TaskUpdate
 from callboard.actors.store.dialects import IsGiven, Larger
-from callboard.actors.store.schema import DUE_STATES, counts, hand_outs, is_any, key_uses, queues, tasks
+from callboard.actors.store.schema import DUE_STATES, counts, hand_outs, is_any, is_shown, key_uses, queues, tasks
 from callboard.actors.task import ENDED_STATES, TaskState
 
 FIRST_KEY = (-(2**63), -(2**63))
@@ -199,7 +199,7 @@ OLD_KEYS_GO = prepare(
 EXISTING = prepare(select(tasks.c.id).where(is_given(tasks.c.id)))
 KEY_USES = prepare(
     select(key_uses.c.key, key_uses.c.fingerprint, key_uses.c.ids, key_uses.c.queue)
-    .where(is_given(key_uses.c.key), key_uses.c.created_at > bindparam("after"))
+    .where(is_given(key_uses.c.key), key_uses.c.created_at > bindparam("after"), is_shown(key_uses))
     .order_by(key_uses.c.key, key_uses.c.queue),
 )
 SET_PAUSED = prepare(update(queues).where(queues.c.name == bindparam("of_queue")).values(paused=bindparam("is_paused")))

@@ -2,10 +2,12 @@
 
 import pytest
 
-from callboard.actors.errors import QueueNotEmpty, Superseded
-from callboard.actors.store import Change, HandOut, KeyUse, QueueStore, Store
+from callboard.actors.errors import QueueBeingDeleted, QueueNotEmpty, Superseded
+from callboard.actors.store import Change, HandOut, KeyUse, QueueStore, Store, TaskFilter
 from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, insert, move, put, task_id
+
+FOREVER = 1_000.0
 
 
 def test_queues_are_put_again_with_a_higher_version(store: Store) -> None:
@@ -68,6 +70,7 @@ def test_tasks_that_have_ended_well_or_were_cancelled_keep_no_queue(store: Store
 def test_a_queue_made_again_gets_a_higher_incarnation(store: Store, owner: QueueStore) -> None:
     before = store.own(QUEUE)[1].incarnation
     store.delete_queue(QUEUE)
+    assert store.clear_deleted(FOREVER)
     store.put_queue(QUEUE, "{}", "", NOW)
     successor, ownership = store.own(QUEUE)
     assert ownership.incarnation > before
@@ -75,3 +78,54 @@ def test_a_queue_made_again_gets_a_higher_incarnation(store: Store, owner: Queue
     assert successor.hand_outs() == []
     with pytest.raises(Superseded):
         put(owner, insert(1))
+
+
+def fill(owner: QueueStore, first: int) -> None:
+    """Put a task in every state."""
+    states = [*TaskState, "claimed"]
+    put(owner, *(insert(first + number) for number in range(len(states))))
+    for number, state in enumerate(states):
+        move(owner, [first + number], state, run_at=NOW)
+    with owner.transaction() as transaction:
+        held = (task_id(first + len(TaskState)),)
+        keys = [KeyUse(f"key {first + number}", "", (task_id(first + number),)) for number in range(3)]
+        transaction.apply(Change(hand_outs=[HandOut(1, "w", held)], keys=keys))
+
+
+def test_what_is_left_of_a_deleted_queue_is_seen_by_nobody_and_then_cleared(store: Store, owner: QueueStore) -> None:
+    store.put_queue("other", "{}", "", NOW)
+    other, _ = store.own("other")
+    fill(owner, 100)
+    fill(other, 200)
+    counts, hand_outs, page = store.counts()["other"], other.hand_outs(), store.page(TaskFilter(queue="other"), 50, None)
+    number = len(page.tasks)
+    assert store.delete_queue(QUEUE) == number
+    for cleared in (False, True):
+        gone = [task_id(100 + each) for each in range(number)]
+        assert (store.get(gone[0]), store.get_many(gone), store.ended(gone)) == (None, [], set(gone))
+        assert store.page(TaskFilter(), 50, None) == page
+        assert store.page(TaskFilter(queue=QUEUE), 50, None).tasks == []
+        for state in TaskState:
+            shown = store.page(TaskFilter(state=state), 50, None).tasks
+            assert {task.queue for task in shown} == {"other"}
+            assert {queue for queue, _ in store.matching_ids(TaskFilter(state=state), 50)} == {"other"}
+        assert store.counts() == {"other": counts}
+        assert list(store.agenda()) == ["other"]
+        assert other.hand_outs() == hand_outs
+        with other.transaction() as transaction:
+            assert transaction.key_uses(["key 100"]) == []
+            assert [use.queue for use in transaction.key_uses(["key 200", "key 202"])] == ["other"] * 2
+        if not cleared:
+            with pytest.raises(QueueBeingDeleted):
+                store.put_queue(QUEUE, "{}", "", NOW)
+            with pytest.raises(KeyError):
+                store.own(QUEUE)
+            with pytest.raises(KeyError):
+                store.delete_queue(QUEUE)
+            store.put_queue("third", "{}", "", NOW)
+            assert store.delete_queue("third") == 0
+            assert store.clear_deleted(FOREVER)
+    put(other, *(insert(100 + each) for each in range(number)))
+    store.put_queue(QUEUE, "{}", "", NOW)
+    assert sum(store.own(QUEUE)[1].counts.values()) == 0
+    other.close()

@@ -12,7 +12,6 @@ from callboard.actors.store.opening import migrate, open_store
 from callboard.actors.store.postgres_limit import measure_postgres_limit
 from callboard.actors.store.postgres_schema import new_schema
 from callboard.actors.store.schema import metadata
-from callboard.actors.task import TaskState
 from tests.store.made import NOW, QUEUE, insert, put
 from tests.support.postgres import PostgresServer
 
@@ -72,22 +71,6 @@ def test_the_limit_is_measured_on_the_products_tables(postgres_server: PostgresS
     database = postgres_server.new_database()
     limit = measure_postgres_limit(database, tasks=500, submit_batch=100, drain_batch=64)
     assert min(limit) > 0
-
-
-def test_a_deletion_that_was_cut_short_is_finished_by_the_next_definition(postgres_server: PostgresServer) -> None:
-    url = postgres_server.new_database(migrated=True)
-    with closing(open_store(url)) as store:
-        store.put_queue(QUEUE, "{}", "", NOW)
-        owner, _ = store.own(QUEUE)
-        put(owner, *(insert(number) for number in range(10)))
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("UPDATE queues SET deleted = 1")
-            assert store.queues() == []
-            assert store.counts() == {}
-            store.put_queue("another", "{}", "", NOW)
-            assert connection.execute("SELECT count(*) FROM tasks").fetchall() == [(0,)]
-        store.put_queue(QUEUE, "{}", "", NOW)
-        assert store.counts()[QUEUE][TaskState.AVAILABLE] == 0
 
 
 def test_settings_that_an_owner_has_looked_at_are_not_replaced_before_it_has_changed_them(

@@ -13,7 +13,9 @@ from callboard.actors.store.postgres_session import PLANS
 from tests.store.made import NOW, QUEUE, insert, put
 from tests.support.postgres import PostgresServer
 
-PREPARED = {name: prepared for name, prepared in vars(sql).items() if isinstance(prepared, sql.Prepared)}
+PREPARED = {name: prepared for name, prepared in vars(sql).items() if isinstance(prepared, sql.Prepared)} | {
+    f"IDS_IN_STATE {state}": prepared for state, prepared in sql.IDS_IN_STATE.items()
+}
 DEFINITIONS = {"HALF_DELETED", "NEXT_INCARNATION", "BECOME_OWNER", "PUT_QUEUE", "PUT_COUNTS", "MARK_DELETED"}
 """These are about the few queues."""
 SERVED = {

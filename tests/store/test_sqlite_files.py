@@ -23,11 +23,8 @@ from callboard.actors.store import (
     QueueStore,
     Store,
     TaskFilter,
-    definitions,
     migrations,
-    statements,
 )
-from callboard.actors.store import sqlite as sqlite_store
 from callboard.actors.store.limit import measure_limit
 from callboard.actors.store.opening import migrate, open_store
 from callboard.actors.store.schema import HEAD, metadata
@@ -65,7 +62,7 @@ def test_a_migration_is_done_once(tmp_path: Path) -> None:
 
 def test_a_database_of_the_first_version_keeps_its_tasks(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
-    store = sqlite_store.SqliteStore(path, clock=lambda: NOW)
+    store = SqliteStore(path, clock=lambda: NOW)
     store.put_queue(QUEUE, "{}", "", NOW)
     owner, _ = store.own(QUEUE)
     put(owner, insert(1))
@@ -76,7 +73,7 @@ def test_a_database_of_the_first_version_keeps_its_tasks(tmp_path: Path) -> None
             "ALTER TABLE tasks DROP COLUMN logs; ALTER TABLE tasks DROP COLUMN launched;"
             "UPDATE alembic_version SET version_num = '0001'"
         )
-    store = sqlite_store.SqliteStore(path, clock=lambda: NOW)
+    store = SqliteStore(path, clock=lambda: NOW)
     assert store.migrated
     task = store.get(task_id(1))
     assert task is not None
@@ -176,31 +173,6 @@ def test_old_keys_go_a_few_at_a_time(path: Path) -> None:
     assert left[-1] == 1
     owner.close()
     store.close()
-
-
-def test_a_deletion_that_was_cut_short_is_finished_by_the_next_definition(
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with closing(open_store(url(path))) as store:
-        owner, _ = store.own(QUEUE)
-        put(owner, *(insert(number) for number in range(25)))
-        owner.close()
-        monkeypatch.setattr(sqlite_store, "DELETE_BATCH", 10)
-        with monkeypatch.context() as patched:
-            patched.setattr(definitions, "DELETE_TASKS", statements.Prepared("SELECT killed here", ()))
-            with pytest.raises(Exception, match="killed"):
-                store.delete_queue(QUEUE)
-        assert (store.queues(), store.counts()) == ([], {})
-        with pytest.raises(KeyError):
-            store.own(QUEUE)
-        with monkeypatch.context() as patched:
-            patched.setattr(definitions, "DELETE_TASKS", statements.Prepared("SELECT killed again", ()))
-            with pytest.raises(Exception, match="killed"):  # not because it isn't empty: it is gone already
-                store.delete_queue(QUEUE, only_empty=True)
-        store.put_queue(QUEUE, "{}", "", NOW)
-        assert store.page(TaskFilter(), 10, None).tasks == []
-        assert sum(store.own(QUEUE)[1].counts.values()) == 0
 
 
 def test_a_task_that_is_moved_while_a_deletion_waits_for_its_turn_keeps_the_queue(

@@ -14,8 +14,8 @@ from callboard.actors.store.sqlite_connection import connect
 from callboard.actors.task import TaskState
 from tests.store.made import QUEUE, insert, move, put, task_id
 
-WALKS_ALL = {"IDS_AFTER", "QUEUES", "COUNTS", "HALF_DELETED"}
-"""These walk a table, and are meant to: all tasks once, for a deletion; or the few queues."""
+WALKS_ALL = {"IDS_AFTER", "KEYS_AFTER", "QUEUES", "COUNTS", "HALF_DELETED"}
+"""These walk a table, and are meant to: tasks that no index has and the keys of a day, for a deletion; or the few queues."""
 
 
 def plan(connection: sqlite3.Connection, sql: str) -> str:
@@ -28,7 +28,7 @@ ALL_PREPARED = [
     for module in (statements, definitions)
     for name, prepared in vars(module).items()
     if isinstance(prepared, statements.Prepared)
-]
+] + [(f"IDS_IN_STATE {state}", prepared) for state, prepared in definitions.IDS_IN_STATE.items()]
 
 
 @pytest.mark.parametrize(("name", "prepared"), ALL_PREPARED, ids=[name for name, _ in ALL_PREPARED])

@@ -51,6 +51,9 @@ class Played(RegistryActor):
         self.roll = Roll()
         self._next_rescan = float("inf")
         self.visits = StoreVisits()
+        self.awaited: dict[str, QueueSettings] = {}
+        self.next_clearing = float("inf")
+        self._clearing = None
         self.start_message = StartRegistry("r", {}, str(data_dir), store_url, "boot")
         self.sent: list[tuple[Any, Any]] = []
         self.children = Children()
