@@ -11,6 +11,7 @@ import pytest
 
 from callboard.actors.children import SpawnFailed
 from callboard.actors.crew import Doom
+from callboard.actors.task import TaskState
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import new_task
 from tests.support.stages import Stage
@@ -246,4 +247,4 @@ def test_a_death_is_accounted_for_though_no_file_can_be_opened(stage: Stage) -> 
         stage.lose(stage.worker)
     stage.turn()
     assert stage.owner.crew.slots == {}
-    assert stage.owner.store.counts()["dead"] == 1
+    assert stage.owner.store.counts()[TaskState.DEAD] == 1
