@@ -43,6 +43,7 @@ class Played(Directory):
         self.visits = StoreVisits(lambda: away.now)
         self.start_message = StartRegistry("r", {}, "", "postgresql://nowhere", "boot")
         self._next_rescan = float("inf")
+        self.next_clearing = float("inf")
         self.sent: list[Any] = []
 
     def send(self, to: Any, message: Any) -> None:
