@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from callboard.actors.errors import StoreUnavailable
 
 WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.002
+_OPEN: Final[dict[tuple[int, int], int]] = {}
+"""The descriptors of this process's turns by device and inode: the locks are the process's own, and so must these be."""
 
 
 class _TooLong(Exception):
@@ -24,18 +27,37 @@ def _ring(_signal: int, _frame: FrameType | None) -> None:
     raise _TooLong
 
 
+def _opened(path: Path) -> int:
+    """Return the descriptor of a file, which a process opens once: whoever visits a store often would run out of them."""
+    file = _known(path)
+    if file is None:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        made = os.fstat(file)
+        _OPEN[made.st_dev, made.st_ino] = file
+    os.fchmod(file, 0o600)  # whatever the umask took away
+    return file
+
+
+def _known(path: Path) -> int | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return _OPEN.get((found.st_dev, found.st_ino))
+
+
 class Turn:
     """A POSIX record lock on a file of its own: free the moment its holder dies, even by SIGKILL.
 
-    The file is opened once and never closed, because closing *any* descriptor of a file drops all locks that the process
-    has on it. The lock is the process's, not the object's: inside one process SQLite's own busy timeout keeps the order.
+    The file is opened once a process and never closed, because closing *any* descriptor of a file drops all locks that the
+    process has on it. The lock is the process's, not the object's: inside one process SQLite's own busy timeout keeps the
+    order.
     """
 
     def __init__(self, path: Path, wait_seconds: float = WAIT_SECONDS) -> None:
         self._path = path
         self._wait_seconds = wait_seconds
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._file, 0o600)  # whatever the umask took away
+        self._file = _opened(path)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:

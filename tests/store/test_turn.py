@@ -89,6 +89,31 @@ def test_waiting_leaves_the_alarm_as_it_was(tmp_path: Path) -> None:
         signal.setitimer(signal.ITIMER_REAL, *own_timer)
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_process_opens_the_turn_of_a_file_once(path: Path) -> None:
+    """Or it would have one descriptor more for each visit."""
+    open_store(url(path)).close()
+    before = open_descriptors()
+    for _ in range(5):
+        open_store(url(path)).close()
+    assert open_descriptors() == before
+
+
+def test_the_turn_of_a_file_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
+    first = Turn(tmp_path / "turn")
+    (tmp_path / "turn").unlink()
+    second = Turn(tmp_path / "turn", wait_seconds=0.05)
+    assert taken_in(first) == "taken"
+    with start("hold_turn", tmp_path / "turn") as holder:
+        assert line(holder) == "held"
+        assert "another process holds it" in taken_in(second)
+        assert taken_in(first) == "taken"
+        holder.kill()
+
+
 def test_every_writer_waits_for_the_turn(path: Path) -> None:
     store = open_store(url(path), turn_seconds=0.1)
     owner, _ = store.own(QUEUE)
