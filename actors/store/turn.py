@@ -32,18 +32,23 @@ def _opened(path: Path) -> int:
     file = _known(path)
     if file is None:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        made = os.fstat(file)
-        _OPEN[made.st_dev, made.st_ino] = file
+        _OPEN[_identity(os.fstat(file))] = file
     os.fchmod(file, 0o600)  # whatever the umask took away
     return file
 
 
 def _known(path: Path) -> int | None:
     try:
-        found = path.stat()
-    except FileNotFoundError:
+        wanted = _identity(path.stat())
+        file = _OPEN.get(wanted)
+        # A forked process inherits what we know, but may have closed the descriptor and used its number for another file.
+        return file if file is not None and _identity(os.fstat(file)) == wanted else None
+    except OSError:
         return None
-    return _OPEN.get((found.st_dev, found.st_ino))
+
+
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
 
 
 class Turn:

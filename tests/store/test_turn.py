@@ -102,6 +102,19 @@ def test_a_process_opens_the_turn_of_a_file_once(path: Path) -> None:
     assert open_descriptors() == before
 
 
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_process_that_has_closed_what_it_inherited_opens_the_turn_itself(tmp_path: Path, *, reused: bool) -> None:
+    first = Turn(tmp_path / "turn")
+    os.close(first._file)
+    other = os.open(tmp_path, os.O_RDONLY) if reused else None
+    assert (other == first._file) == reused
+    second = Turn(tmp_path / "turn")
+    assert os.fstat(second._file).st_ino == (tmp_path / "turn").stat().st_ino
+    assert taken_in(second) == "taken"
+    if other is not None:
+        os.close(other)
+
+
 def test_the_turn_of_a_file_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
     first = Turn(tmp_path / "turn")
     (tmp_path / "turn").unlink()
