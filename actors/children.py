@@ -118,7 +118,11 @@ class Children:
 
 def _has_ended(process: BaseProcess) -> bool:
     process_groups.kill_group_of_the_dead(process)
-    return process.exitcode is not None
+    if process.exitcode is None:
+        return False
+    # Its two pipes would stay open until the garbage collector comes by, which may be after there are no descriptors left.
+    process._popen.close()  # type: ignore[attr-defined]  # noqa: SLF001  # `close` of the process itself would upset thespian
+    return True
 
 
 def _kill_groups_before_reaping(manager: Any) -> None:

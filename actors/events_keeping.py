@@ -91,8 +91,9 @@ class EventsKeeping(Directory):
         """Note that the Events actor is gone; one that had been well for a while is replaced at once."""
         assert self._events is not None
         now = time.monotonic()
-        how = "ended" if exitcode is None else f"exited with {processes.exit_name(exitcode)}"
-        log.warning("the events' actor %s; it is restarted", how)
+        if exitcode != 0:  # else it was told to, with the whole system
+            how = "ended" if exitcode is None else f"exited with {processes.exit_name(exitcode)}"
+            log.warning("the events' actor %s; it is restarted", how)
         if self._events_address is not None and self._events.uptime(now) > _HEALTHY_SECONDS:
             self._events_failures = 0
         self._events = self._events_address = self._events_pinged = None

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -117,6 +118,19 @@ def test_an_unwatched_descriptor_is_not_heard(stage: Stage) -> None:
 def test_a_childs_exit_code_is_told(stage: Stage) -> None:
     stage.do("spawn exiting")
     eventually(lambda: stage.noted(("exited", "exiting", 7)))
+
+
+def test_of_children_that_have_ended_no_descriptor_stays_open(stage: Stage) -> None:
+    pid = reply_to(stage.booted, stage.parent, Ping(new_id())).pid
+
+    def pipes() -> int:
+        return sum(str(path.readlink()).startswith("pipe:") for path in Path(f"/proc/{pid}/fd").iterdir())
+
+    before = pipes()
+    for _ in range(5):
+        stage.do("spawn exiting")
+    eventually(lambda: stage.notes().count(("exited", "exiting", 7)) == 5)
+    assert pipes() == before
 
 
 def test_a_child_that_cannot_be_made_has_exited(stage: Stage) -> None:

@@ -71,7 +71,9 @@ def test_speed_is_measured_beside_its_limits(tmp_path: Path) -> None:
     assert set(shown) == {"machine", "speed", "cpu", "ratios", "latency", "memory", "idle_cpu"}
     for figure in (*shown["speed"].values(), *shown["cpu"].values()):
         assert len(figure["rounds"]) == TINY.rounds
-        assert 0 < figure["low"] <= figure["median"] <= figure["high"]
+        assert 0 <= figure["low"] <= figure["median"] <= figure["high"]
+    # The kernel counts processor time in ticks of 10 ms: of so few tasks it may count none.
+    assert all(figure["low"] > 0 for figure in shown["speed"].values())
     assert_ratios(shown["ratios"], {"end_to_end", "watched", "single", "single_completed", "end_to_end_large", "drain"})
     assert shown["ratios"]["end_to_end"]["target"] == 0.5
     assert shown["ratios"]["single"]["target"] == 0.25
