@@ -17,7 +17,7 @@ from tests.support.polling import eventually
 from tests.support.server import Server
 
 SILENCE_SECONDS = 5
-NUMBER = 1_500
+NUMBER = 600
 CONFIG = f"""
 [queues.one]
 worker = "{PATH}"
