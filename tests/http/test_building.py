@@ -78,7 +78,7 @@ def test_a_context_may_be_deep() -> None:
     assert json.loads(received_context_text(context)) == context
 
 
-@settings(deadline=None, database=None, derandomize=True, max_examples=1000)
+@settings(deadline=None, database=None, derandomize=True, max_examples=300)
 @given(
     st.one_of(
         st.lists(SNIPPETS, max_size=12).map("".join), JSON.map(json.dumps), JSON.map(lambda value: json.dumps(value)[:-1])

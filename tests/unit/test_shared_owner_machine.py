@@ -28,7 +28,7 @@ class SharedMachine(OwnerMachine):
 
 @pytest.mark.timeout(600)
 def test_with_slots_no_task_is_lost_run_twice_or_charged_wrongly() -> None:
-    run(SharedMachine, examples=150, steps=50)
+    run(SharedMachine, examples=100, steps=50)
 
 
 @pytest.mark.timeout(600)
