@@ -32,7 +32,7 @@ class _QuietServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Renew the Date header each second until told to stop; uvicorn's own ten ticks a second are a fifth of idle CPU."""
         while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError):  # nobody has said stop: the next tick
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
 
     @contextlib.contextmanager

@@ -45,6 +45,7 @@ from callboard.actors.queue_controls import LEARN_SECONDS, read_clocks
 from callboard.actors.queue_events import QueueEvents
 from callboard.actors.queue_owner import QueueOwner
 from callboard.actors.queue_requests import QueueRequests
+from callboard.actors.runtime import queue_folder
 from callboard.actors.sleeping import Sleeping
 from callboard.actors.stopping import Stopping
 from callboard.actors.worker import WorkerActor
@@ -98,7 +99,8 @@ class QueueActor(QueueRequests, QueueEvents):
             settings = QueueSettings.model_validate_json(ownership.settings)
             owner = QueueOwner(message.queue, store, ownership, settings, rng=random.Random(), now=now)  # noqa: S311 - jitter
             self.publish(owner, message.events, rested=message.rested)
-            folder = QueueFolder(Path(message.data_dir) / "run", message.queue, message.boot_id, owner.incarnation)
+            place = queue_folder(Path(message.data_dir), message.queue)
+            folder = QueueFolder(place, message.boot_id, owner.incarnation)
             owner.recover(folder.left_behind(), now)
             folder.clear()
         except Exception as error:

@@ -161,7 +161,7 @@ class _Supervisor:
         return self._stop_signals > 0
 
     def _take_signals(self, signals: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):  # all are read
             while numbers := os.read(signals, 512):
                 self._stop_signals += sum(number in STOP_SIGNALS for number in numbers)
 

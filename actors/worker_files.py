@@ -71,8 +71,8 @@ class LeftBehind:
 class QueueFolder:
     """The folder of one queue's workers, below the data directory's runtime folder."""
 
-    def __init__(self, run_folder: Path, queue: str, boot_id: str, incarnation: int) -> None:
-        self._folder = run_folder / "queues" / queue
+    def __init__(self, folder: Path, boot_id: str, incarnation: int) -> None:
+        self._folder = folder
         self._boot_id = boot_id
         self._incarnation = incarnation
 

@@ -57,6 +57,20 @@ def _post(
     )
 
 
+def _dead(method: str, path: str, handler: Handler) -> Endpoint:
+    """Return a change of the dead tasks that a body or the query chooses, of all without either."""
+    return Endpoint(
+        method=method,
+        path=path,
+        handler=handler,
+        body=schemas.DeadRequest,
+        body_optional=True,
+        query=queries.DeadFilterQuery,
+        answer=answers.ChangedAnswer,
+        may=(413,),
+    )
+
+
 _NOT_FOUND: Final = HTTPStatus.NOT_FOUND.value
 _CONFLICT: Final = HTTPStatus.CONFLICT.value
 
@@ -149,26 +163,8 @@ ENDPOINTS: Final = (
     _post("/api/queues/{name}/scale", queues.scale_queue, schemas.ScaleRequest, answers.QueueAnswer, _NOT_FOUND),
     _get("/api/workers", queues.list_workers, answers.WorkersAnswer),
     _get("/api/dead", dead.list_dead, answers.TaskPage, query=queries.DeadQuery),
-    Endpoint(
-        method="POST",
-        path="/api/dead/retry",
-        handler=dead.retry_dead,
-        body=schemas.DeadRequest,
-        body_optional=True,
-        query=queries.DeadFilterQuery,
-        answer=answers.ChangedAnswer,
-        may=(413,),
-    ),
-    Endpoint(
-        method="DELETE",
-        path="/api/dead",
-        handler=dead.purge_dead,
-        body=schemas.DeadRequest,
-        body_optional=True,
-        query=queries.DeadFilterQuery,
-        answer=answers.ChangedAnswer,
-        may=(413,),
-    ),
+    _dead("POST", "/api/dead/retry", dead.retry_dead),
+    _dead("DELETE", "/api/dead", dead.purge_dead),
     Endpoint(
         method="GET",
         path="/api/events",

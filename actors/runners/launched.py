@@ -46,7 +46,7 @@ def kill_launched(process: Ident) -> None:
     if me is None or process not in descendants(me) or not is_alive(process):
         return
     family = descendants(process)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # it has just ended, and its group with it
         if os.getpgid(process.pid) == process.pid:
             os.killpg(process.pid, signal.SIGKILL)
     for one in (process, *family):

@@ -88,7 +88,7 @@ class Slots:
 
     def heard(self) -> None:
         """Silence the bell."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):  # it has not rung
             os.read(self.bell, 4_096)
 
     # ------------------------------------------------------------ in the loop's thread
@@ -179,7 +179,7 @@ class Slots:
             kill_leftovers()
 
     def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):  # it rings already
             os.write(self._clapper, _RING)
 
     def _stop(self, message: StopTask) -> None:

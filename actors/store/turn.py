@@ -104,7 +104,7 @@ class Turn:
         deadline = time.monotonic() + self._wait_seconds
         while time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError):  # not yet: asked again until the deadline
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
         return False

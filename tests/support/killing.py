@@ -18,7 +18,7 @@ def carrying(name: str, value: str) -> set[Ident]:
     """Return all live processes that were started with this environment variable, or forked from such."""
     found = set()
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it has ended, or is somebody else's
             if process.environ().get(name) == value and (ident := processes.identify(process.pid)) is not None:
                 found.add(ident)
     return {ident for ident in found if processes.is_alive(ident)}

@@ -123,7 +123,7 @@ class Server:
         if self.runs():
             processes.end_tree(self.processes())
         else:
-            with contextlib.suppress(AssertionError):
+            with contextlib.suppress(AssertionError):  # who is left is looked for, and named, below
                 eventually(lambda: not self.processes(), within=5)
             left = self.processes()
             processes.end_tree(left)

@@ -74,7 +74,7 @@ class Stage:
         if self._window is not None:
             self._narrow(self._window, ownership.last_hand_out)
         self.owner.outcomes.events.switch(on=self.watched)
-        files = QueueFolder(self.folder, self.queue, self._boot_id, self.owner.incarnation)
+        files = QueueFolder(self.folder / "queues" / self.queue, self._boot_id, self.owner.incarnation)
         self.owner.recover(files.left_behind(), self.now)
         files.clear()
         self.commands = Commands(self.owner)

@@ -74,7 +74,7 @@ def replace_all_files(_pids: Path) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for name in list(Path("/proc/self/fd").iterdir()):
         if int(name.name) > 2:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the one with which they were listed is closed by now
                 os.dup2(null, int(name.name))
 
 

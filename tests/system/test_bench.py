@@ -44,7 +44,7 @@ def running_children() -> set[int]:
     """Return the processes below this one; what has ended counts no more, though an earlier test made this a subreaper."""
     running = set()
     for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was listed
             if child.status() != psutil.STATUS_ZOMBIE:
                 running.add(child.pid)
     return running

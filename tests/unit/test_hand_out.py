@@ -61,7 +61,7 @@ def test_tokens_outlive_the_worker_that_did_not_take_them(tmp_path: Path) -> Non
 
 
 def test_nobody_else_may_read_the_files_of_a_worker(tmp_path: Path) -> None:
-    folder = QueueFolder(tmp_path, "mail", BOOT, 1)
+    folder = QueueFolder(tmp_path / "mail", BOOT, 1)
     folder.clear()
     queue, reader = folder.create("w1-1")
     files = folder.files("w1-1")
@@ -113,7 +113,7 @@ def test_no_index_is_in_two_places_and_none_is_lost_when_a_worker_is_killed(tmp_
 
 def _work_until_killed(files: WorkerFiles, number: int) -> None:
     """Do in a child what `actors/worker.py` does with tasks that take no time, until the kill comes."""
-    with contextlib.suppress(BaseException):
+    with contextlib.suppress(BaseException):  # a forked child must never go on as pytest: it ends below
         tokens, journal = Tokens(files.tokens), JournalWriter(files.journal)
         ended = b""
         while (token := tokens.take()) is not None:

@@ -169,14 +169,14 @@ def test_a_file_that_is_no_journal_of_ours_is_not_believed(tmp_path: Path, conte
 
 def test_a_folder_tells_what_all_its_workers_did_and_is_then_cleared(tmp_path: Path) -> None:
     for boot, incarnation, worker, number in ((BOOT, 1, "w1-1", 5), (BOOT, 2, "w2-1", 6), ("older", 1, "w0-1", 4)):
-        folder = QueueFolder(tmp_path, "mail", boot, incarnation)
+        folder = QueueFolder(tmp_path / "mail", boot, incarnation)
         folder._folder.mkdir(parents=True, exist_ok=True)
         tokens, reader = folder.create(worker)
         writer = JournalWriter(folder.files(worker).journal)
         writer.write(begun(3, number) + record(number, 3, Mark.COMPLETED, 12, b"null"))
         for each in (tokens, reader, writer):
             each.close()
-    folder = QueueFolder(tmp_path, "mail", BOOT, 3)
+    folder = QueueFolder(tmp_path / "mail", BOOT, 3)
     left = folder.left_behind()
     assert left.workers == {"w1-1", "w2-1"}
     assert {key: [each.mark for each in records] for key, records in left.records.items()} == {

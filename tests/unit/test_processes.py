@@ -63,13 +63,20 @@ def test_nobody_has_an_id_that_was_never_given() -> None:
     assert not processes.is_alive(Ident(2**22 + 1, 0.0))
 
 
-def test_a_tree_is_ended_with_all_its_descendants() -> None:
-    script = "sleep 1000 & sleep 1000 & echo started; wait"
+@contextlib.contextmanager
+def started(script: str) -> Iterator[Ident]:
+    """Give the shell that runs a script, once it has printed a line."""
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
         assert shell.stdout is not None
         shell.stdout.readline()
         root = processes.identify(shell.pid)
         assert root is not None
+        yield root
+
+
+def test_a_tree_is_ended_with_all_its_descendants() -> None:
+    script = "sleep 1000 & sleep 1000 & echo started; wait"
+    with started(script) as root:
         tree = {root, *processes.descendants(root)}
         assert len(tree) == 3
         assert processes.end_tree([root]) == set()
@@ -78,11 +85,7 @@ def test_a_tree_is_ended_with_all_its_descendants() -> None:
 
 def test_parents_are_killed_before_their_children_and_so_see_none_of_them_die(monkeypatch: pytest.MonkeyPatch) -> None:
     script = "sh -c 'sh -c \"sleep 1000 & echo started; wait\" & wait' & wait"
-    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
-        assert shell.stdout is not None
-        shell.stdout.readline()
-        root = processes.identify(shell.pid)
-        assert root is not None
+    with started(script) as root:
         line = [root]
         while below := processes.descendants(line[-1]):
             line.append(min(below, key=lambda ident: ident.pid))

@@ -131,9 +131,9 @@ def test_a_task_longer_than_its_owners_live_does_not_loop_for_ever(stage: Stage)
     assert kinds(stage, task) == [("interrupted", False)] * MAX_INTERRUPTIONS + [("interrupted", True)]
 
 
-def test_an_outcome_that_is_stored_is_not_applied_again(stage: Stage) -> None:
-    """The journal still tells of the first task's failure, and the batch is still open, but the task has gone on."""
-    failed, running = batch(stage, 2, timeout_ms=1_000_000)
+def one_fails_and_one_runs(stage: Stage) -> list[NewTask]:
+    """Have the first of a batch's two tasks fail, and the second one begun."""
+    tasks = batch(stage, 2, timeout_ms=1_000_000)
     worker = stage.worker
     worker.take()
     worker.begin(stage.wall)
@@ -141,6 +141,12 @@ def test_an_outcome_that_is_stored_is_not_applied_again(stage: Stage) -> None:
     worker.take()
     worker.begin(stage.wall)
     stage.turn()
+    return tasks
+
+
+def test_an_outcome_that_is_stored_is_not_applied_again(stage: Stage) -> None:
+    """The journal still tells of the first task's failure, and the batch is still open, but the task has gone on."""
+    failed, running = one_fails_and_one_runs(stage)
     assert stage.states(failed) == ["retryable"]
     stage.restart()
     stage.restart()
@@ -179,14 +185,8 @@ def there_and_back(stage: Stage, task: NewTask) -> None:
 
 @pytest.mark.parametrize("begun_again", [False, True])
 def test_a_task_that_was_moved_away_and_back_is_not_settled_by_its_old_batch(stage: Stage, begun_again: bool) -> None:
-    failed, running = batch(stage, 2, timeout_ms=1_000_000)
     worker = stage.worker
-    worker.take()
-    worker.begin(stage.wall)
-    worker.fail(stage.wall)
-    worker.take()
-    worker.begin(stage.wall)
-    stage.turn()
+    failed, running = one_fails_and_one_runs(stage)
     there_and_back(stage, failed)
     if begun_again:
         stage.owner.scale(2)
