@@ -3,20 +3,14 @@
 They are examples to read as well: each says what its tasks' contexts must be by a model.
 """
 
-import email.policy
 import hashlib
-import smtplib
 import time
-from email.message import EmailMessage
-from email.utils import formatdate
 from typing import Final
 
 from callboard.actors.handlers import Ok, TaskContext, Worker
-from callboard.actors.private_files import private_file
 from callboard.actors.sample_contexts import CpuContext, EmailContext, ReportContext
 
 SLEEP_MS: Final = 5_000
-SMTP_SECONDS: Final = 10.0
 CPU_ROUNDS: Final = 100_000
 """Some 50 ms of work."""
 
@@ -43,14 +37,10 @@ class SendEmail(Worker):
 
     def perform(self, task: TaskContext) -> Ok:
         """Send or write the mail; the result says where it went, and who was refused by the mail server."""
-        message = _mail(task)
-        server = task.settings.get("smtp", "")
-        if server:
-            return Ok({"smtp": server, "refused": _send(message, server)})
-        path = task.data_dir / "outbox" / f"{task.id}.eml"
-        with private_file(path) as file:
-            file.write_bytes(message.as_bytes(policy=email.policy.SMTP))
-        return Ok({"file": str(path)})
+        # Imported in every worker, the mail modules would make up half of the time that its start takes.
+        from callboard.actors.mailing import deliver  # noqa: PLC0415
+
+        return Ok(deliver(task.payload, task.id, task.data_dir / "outbox", task.settings.get("smtp", "")))
 
 
 class GenerateReport(Worker):
@@ -99,24 +89,3 @@ class Event(Worker):
         user_id = task.context.get("user_id")
         task.log.info("event of type %s of user %s", task.context.get("event_type_id"), user_id)
         return Ok({"user_id": user_id})
-
-
-def _mail(task: TaskContext) -> EmailMessage:
-    wanted: EmailContext = task.payload
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = wanted.sendFrom, ", ".join(wanted.sendTo), wanted.subject
-    message["Date"] = formatdate()
-    message["Message-ID"] = f"<{task.id}@callboard>"
-    message.set_content(wanted.body)
-    return message
-
-
-def _send(message: EmailMessage, server: str) -> dict[str, str]:
-    """Send through `host:port` and return why, for each receiver that the server would not take.
-
-    Raises what smtplib raises when it takes none, or when there is no server: the attempt fails and is retried.
-    """
-    host, _, port = server.rpartition(":")
-    with smtplib.SMTP(host.strip("[]"), int(port), timeout=SMTP_SECONDS) as connection:
-        refused = connection.send_message(message)
-    return {address: f"{code} {reason.decode(errors='replace')}" for address, (code, reason) in refused.items()}

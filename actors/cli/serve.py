@@ -40,12 +40,15 @@ def serve(
     Prints one line, with the address, when it is ready to take tasks. Flags override CALLBOARD_... variables such as
     CALLBOARD_HTTP__PORT, and these override the configuration file.
     """
-    from callboard.actors.cli.serving import make_serving
-    from callboard.actors.supervisor import supervise
     from callboard.conf.loading import load_settings
-    from callboard.conf.logging import configure_logging
 
     overrides = {"http": {"host": host, "port": port}, "store": {"url": store}, "data_dir": data_dir}
     settings = load_settings(config, overrides)
+
+    # After the settings: who has mistyped one waits only half as long for the answer.
+    from callboard.actors.cli.serving import make_serving
+    from callboard.actors.supervisor import supervise
+    from callboard.conf.logging import configure_logging
+
     configure_logging(settings.log.level, settings.log.format)
     raise typer.Exit(supervise(make_serving(settings)))
