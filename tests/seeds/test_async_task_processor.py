@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 
 from callboard.actors import Client
 from tests.seeds.curls import run_curl, seeds_port
+from tests.support import plain_http
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
 from tests.support.postgres import PostgresServer
@@ -84,7 +85,7 @@ ENQUEUED, FAILED = "Enqueued, awaiting processing", "Failed to process"
 
 
 def post(server: Server, *tasks: Any) -> httpx2.Response:
-    return httpx2.post(f"{server.url}/tasks/enqueue", json={"tasks": list(tasks)}, timeout=30)
+    return plain_http.post(f"{server.url}/tasks/enqueue", json={"tasks": list(tasks)}, timeout=30)
 
 
 def enqueue(server: Server, *tasks: Any) -> list[str]:
@@ -254,7 +255,7 @@ def test_async_08_only_what_has_failed_for_good_is_retried_with_a_fresh_budget(s
     dead, done = enqueue(server, FAILING, {"taskType": "SendEmail", "payload": MAIL})
     client.wait(dead)
     client.wait(done)
-    httpx2.post(f"{server.url}/api/queues/default/pause")
+    plain_http.post(f"{server.url}/api/queues/default/pause")
     retry = RETRY.replace(ID_OF_THE_DOCUMENT, dead)
     answer = run_curl(retry, server.port, of=SEED_PORT)
     assert answer.status == 200
@@ -262,7 +263,7 @@ def test_async_08_only_what_has_failed_for_good_is_retried_with_a_fresh_budget(s
     assert json.loads(answer.text) == expected
     again = run_curl(retry, server.port, of=SEED_PORT)
     assert (again.status, json.loads(again.text)["state"]) == (400, "available")
-    httpx2.post(f"{server.url}/api/queues/default/resume")
+    plain_http.post(f"{server.url}/api/queues/default/resume")
     assert client.wait(dead).attempt == 4
     for wrong, status in ((done, 400), (ID_OF_THE_DOCUMENT, 404)):
         answer = run_curl(RETRY.replace(ID_OF_THE_DOCUMENT, wrong), server.port, of=SEED_PORT)
@@ -281,7 +282,7 @@ def test_async_10_address_pool_retries_and_store_are_configured(tmp_path: Path) 
     server = Server(tmp_path, text)
     with server:
         url = f"http://127.0.0.2:{server.port}"
-        (task,) = httpx2.post(f"{url}/tasks/enqueue", json={"tasks": [FAILING]}).json()["tasks"]
+        (task,) = plain_http.post(f"{url}/tasks/enqueue", json={"tasks": [FAILING]}).json()["tasks"]
         with Client(url) as client:
             assert (client.wait(task["id"]).attempt, (server.data_dir / "other.db").exists()) == (1, True)
             (default,) = [queue for queue in client.queues() if queue["name"] == "default"]
@@ -311,16 +312,16 @@ def test_async_13_queues_are_added_and_tasks_re_prioritised_while_it_runs(
     server: Server, client: Client, ledger: Ledger
 ) -> None:
     body = {"worker": "tests.support.ledger:run", "concurrency": 1}
-    assert httpx2.put(f"{server.url}/api/queues/added", json=body, timeout=30).status_code == 201
-    assert httpx2.put(f"{server.url}/api/queues/added-later", json=body, timeout=30).status_code == 201
+    assert plain_http.put(f"{server.url}/api/queues/added", json=body, timeout=30).status_code == 201
+    assert plain_http.put(f"{server.url}/api/queues/added-later", json=body, timeout=30).status_code == 201
     end = ledger.path.with_suffix(".end")
     names = {client.enqueue("added", ledger.context(until=str(end))).id: "first"}
     eventually(ledger.running)
     names |= {client.enqueue("added", ledger.context()).id: name for name in ("a", "b", "c")}
     by_name = {name: task_id for task_id, name in names.items()}
-    changed = httpx2.patch(f"{server.url}/api/tasks/{by_name['c']}", json={"priority": "high"})
+    changed = plain_http.patch(f"{server.url}/api/tasks/{by_name['c']}", json={"priority": "high"})
     assert (changed.status_code, changed.json()["data"]["priority"]) == (200, "high")
-    moved = httpx2.patch(f"{server.url}/api/tasks/{by_name['b']}", json={"queue": "added-later"})
+    moved = plain_http.patch(f"{server.url}/api/tasks/{by_name['b']}", json={"queue": "added-later"})
     assert (moved.status_code, moved.json()["data"]["queue"]) == (200, "added-later")
     assert client.wait(by_name["b"]).state == "completed"  # beside the busy worker of its old queue
     end.touch()
@@ -334,10 +335,10 @@ def test_async_11_tasks_can_be_kept_in_postgresql(postgres_server: PostgresServe
     with Server(tmp_path, CONFIG, arguments=("--store", url)) as server, server.client() as client:
         first = enqueue(server, *[{"taskType": "Note", "payload": ledger.context()}] * 3)
         assert [client.wait(task_id).state for task_id in first] == ["completed"] * 3
-        httpx2.post(f"{server.url}/api/queues/default/pause")
+        plain_http.post(f"{server.url}/api/queues/default/pause")
         moved, stays = enqueue(server, *[{"taskType": "Note", "payload": ledger.context()}] * 2)
         elsewhere = {"types": {"Note": "tests.support.ledger:run"}, "concurrency": 1}
-        assert httpx2.put(f"{server.url}/api/queues/elsewhere", json=elsewhere, timeout=30).status_code == 201
+        assert plain_http.put(f"{server.url}/api/queues/elsewhere", json=elsewhere, timeout=30).status_code == 201
         assert client.update(moved, queue="elsewhere", priority=3).queue == "elsewhere"
         assert server.stop() == 0
         server.start()
@@ -349,13 +350,13 @@ def test_async_11_tasks_can_be_kept_in_postgresql(postgres_server: PostgresServe
 def test_async_14_a_batch_is_one_transaction(server: Server) -> None:
     with closing(sqlite3.connect(f"file:{server.data_dir}/callboard.db?mode=ro", uri=True)) as database:
         seen = set()
-        httpx2.post(f"{server.url}/api/queues/default/pause")
+        plain_http.post(f"{server.url}/api/queues/default/pause")
         before = stored(server)
         tasks = [{"taskType": "SendEmail", "payload": MAIL}] * 2_000
         assert len(enqueue(server, *tasks)) == 2_000
         (after,) = database.execute("SELECT COUNT(*) FROM tasks WHERE queue = 'default'").fetchone()
         seen = {created for (created,) in database.execute("SELECT created_at FROM tasks ORDER BY id DESC LIMIT 2000")}
-        httpx2.post(f"{server.url}/api/queues/default/resume")
+        plain_http.post(f"{server.url}/api/queues/default/resume")
     assert (after - before, len(seen)) == (2_000, 1)
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
@@ -19,6 +18,7 @@ from callboard.actors.task import parse_time
 from callboard.conf.sections import BackoffSettings
 from tests.seeds.job_queue import configuration
 from tests.seeds.jqs import busy, played
+from tests.support import plain_http
 from tests.support.killing import kill
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
@@ -153,7 +153,7 @@ def test_job_queue_t05_max_attempts_come_from_the_class_the_task_or_the_queue(se
     assert client.enqueue("never", {}).max_retries == 3
     answer = server.post("/api/tasks", {"queue": "never", "options": {"max_attempts": 100}})["data"]
     assert answer["max_retries"] == 99
-    wrong = httpx2.post(f"{server.url}/api/tasks", json={"queue": "never", "options": {"max_attempts": 101}})
+    wrong = plain_http.post(f"{server.url}/api/tasks", json={"queue": "never", "options": {"max_attempts": 101}})
     assert list(wrong.json()["errors"]["options"]) == ["max_attempts"]
 
 
@@ -175,7 +175,7 @@ def test_job_queue_t05_what_a_class_says_holds_from_the_first_task_on_and_after_
         server.start()
         assert first(server) == expected
         # A queue that is made at run time is told its options before its first task, too.
-        answer = httpx2.put(
+        answer = plain_http.put(
             f"{server.url}/api/queues/other", json={"worker": "tests.seeds.job_queue_tasks:tell"}, timeout=20
         )
         assert answer.json()["data"]["settings"]["learned"]["tell"]["max_retries"] == 6
@@ -399,10 +399,10 @@ def test_job_queue_t14_a_program_that_is_not_there_is_the_queues_trouble(server:
 
 def test_job_queue_t14_no_program_can_be_set_over_http(server: Server) -> None:
     for body in ({"command": ["touch", "/tmp/x"]}, {"types": {"a": ["touch", "/tmp/x"]}}):
-        answer = httpx2.put(f"{server.url}/api/queues/evil", json=body, timeout=20)
+        answer = plain_http.put(f"{server.url}/api/queues/evil", json=body, timeout=20)
         assert answer.status_code == 400
         assert "configuration file" in str(answer.json()["errors"])
-    assert httpx2.get(f"{server.url}/api/queues/evil").status_code == 404
+    assert plain_http.get(f"{server.url}/api/queues/evil").status_code == 404
 
 
 # ------------------------------------------------------------ what attempts log

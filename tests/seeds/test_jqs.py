@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from callboard.actors import Client, processes
@@ -14,6 +13,7 @@ from callboard.actors.task import parse_time
 from tests.seeds import jqs
 from tests.seeds.curls import seeds_port
 from tests.seeds.jqs import CURL, SEED_PORT, SLEEP, busy, played, run_curl
+from tests.support import plain_http
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
@@ -31,7 +31,7 @@ def sleepers(server: Server) -> list[str]:
 
 def refused(server: Server, body: dict[str, Any]) -> Any:
     """Return the errors of a body that is answered with 400."""
-    answer = httpx2.post(f"{server.url}/api/tasks", json=body)
+    answer = plain_http.post(f"{server.url}/api/tasks", json=body)
     assert answer.status_code == 400, answer.text
     return answer.json()["errors"]
 
@@ -255,7 +255,7 @@ def test_jqs_24_the_sleep_worker_sleeps_as_told_or_five_seconds(client: Client, 
 
 def test_jqs_25_a_new_kind_of_worker_is_a_class_and_a_line(server: Server, client: Client) -> None:
     assert client.wait(client.enqueue("shout", {"text": "hello"}).id).result == "HELLO"
-    answer = httpx2.put(f"{server.url}/api/queues/louder", json={"worker": "tests.seeds.jqs_tasks:Shout"}, timeout=20)
+    answer = plain_http.put(f"{server.url}/api/queues/louder", json={"worker": "tests.seeds.jqs_tasks:Shout"}, timeout=20)
     assert answer.status_code == 201
     assert client.wait(client.enqueue("louder", {"text": "you"}).id).result == "YOU"
 

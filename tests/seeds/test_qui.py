@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from callboard.actors import Client
 from callboard.actors.errors import StaleClaim
 from callboard.actors.task import Task
 from tests.seeds.qui_tasks import HERE
+from tests.support import plain_http
 from tests.support.killing import kill
 from tests.support.ledger import Ledger, Run
 from tests.support.polling import eventually
@@ -147,7 +147,7 @@ def test_qui_08_what_was_handed_over_when_the_server_died_is_lost_and_the_rest_i
 
 
 def test_qui_08_a_job_whose_consumer_says_nothing_is_lost(server: Server, client: Client) -> None:
-    answer = httpx2.put(f"{server.url}/api/queues/pulled-once", json={"delivery": "at_most_once"}, timeout=20)
+    answer = plain_http.put(f"{server.url}/api/queues/pulled-once", json={"delivery": "at_most_once"}, timeout=20)
     assert answer.status_code == 201
     job = client.enqueue("pulled-once")
     (task,) = client.dequeue("pulled-once", lease="50ms")
@@ -220,7 +220,7 @@ def test_qui_15_a_queue_is_worked_from_another_node(tmp_path: Path) -> None:
             (task,) = elsewhere.dequeue("far", wait="20s", consumer="node b")
             assert elsewhere.ack(task, {"by": "node b"}).id == job.id
             assert there.wait(job.id).result == {"by": "node b"}
-        assert httpx2.post(f"{url}/api/queues/far/dequeue", json={"max": 1, "lease_ms": 1}).status_code == 401
+        assert plain_http.post(f"{url}/api/queues/far/dequeue", json={"max": 1, "lease_ms": 1}).status_code == 401
 
 
 def test_qui_16_after_a_restart_the_same_jobs_are_there_in_the_same_order(tmp_path: Path) -> None:

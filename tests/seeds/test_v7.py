@@ -15,6 +15,7 @@ from callboard.actors import Client, LocalClient, processes
 from callboard.actors.options import MAX_PRIORITY
 from tests.seeds.curls import run_curl, seeds_port
 from tests.seeds.v7_tasks import PLAY
+from tests.support import plain_http
 from tests.support.killing import kill, stopped
 from tests.support.ledger import Ledger
 from tests.support.polling import eventually
@@ -38,7 +39,7 @@ def type_id() -> int:
 
 def post(server: Server, event: Any) -> httpx2.Response:
     content = event if isinstance(event, bytes) else json.dumps(event).encode()
-    return httpx2.post(f"{server.url}/api/event/v1", content=content, timeout=30)
+    return plain_http.post(f"{server.url}/api/event/v1", content=content, timeout=30)
 
 
 def send(server: Server, type_id: int, data: Any = None, priority: int = 0) -> str:
@@ -120,7 +121,7 @@ def test_v7_02_what_is_malformed_is_answered_with_a_plain_text_that_says_why(ser
 
 def test_v7_03_an_event_that_its_queue_can_not_take_is_answered_with_500(server: Server, type_id: int) -> None:
     send(server, type_id)
-    httpx2.post(f"{server.url}/api/queues/event-{type_id}/drain")
+    plain_http.post(f"{server.url}/api/queues/event-{type_id}/drain")
     answer = post(server, EVENT | {"event_type_id": type_id})
     assert (answer.status_code, answer.text) == (500, "the queue is draining and takes no new tasks")
 
@@ -220,7 +221,7 @@ def test_v7_11_the_dead_letter_lists_the_newest_first_and_puts_all_back(
     queue = f"event-{type_id}"
     dead = [client.wait(send(server, type_id, {"failures": 6})).id for _ in range(3)]
     assert [task["id"] for task in server.get("/api/dead", queue=queue)["data"]] == dead[::-1]
-    httpx2.post(f"{server.url}/api/queues/{queue}/pause")
+    plain_http.post(f"{server.url}/api/queues/{queue}/pause")
     assert server.post("/api/dead/retry", {"queue": queue})["data"] == {"matched": 3, "changed": 3}
     assert [client.get(task_id).state for task_id in dead] == ["available"] * 3
     assert server.get("/api/dead", queue=queue)["data"] == []
@@ -234,7 +235,7 @@ def test_v7_12_after_a_restart_the_queues_and_their_events_are_there_again(tmp_p
             queue = f"event-{type_id + 1}"
             first = send(server, type_id + 1)
             client.wait(first)
-            httpx2.post(f"{server.url}/api/queues/{queue}/pause")
+            plain_http.post(f"{server.url}/api/queues/{queue}/pause")
             ids = {send(server, type_id + 1, ledger.context(), priority): priority for priority in (2, 1, 3)}
         assert server.stop() == 0
         server.start()
@@ -243,7 +244,7 @@ def test_v7_12_after_a_restart_the_queues_and_their_events_are_there_again(tmp_p
             # One with nothing to do is known and asleep.
             assert server.queue(f"event-{type_id}")["state"] == "idle"
             assert [client.get(task_id).state for task_id in ids] == ["available"] * 3
-            httpx2.post(f"{server.url}/api/queues/{queue}/resume")
+            plain_http.post(f"{server.url}/api/queues/{queue}/resume")
             for task_id in ids:
                 client.wait(task_id)
         assert played(ledger, ids) == [1, 2, 3]

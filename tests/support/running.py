@@ -16,6 +16,7 @@ import psutil
 from callboard.actors import processes
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
+from tests.support import plain_http
 from tests.support.polling import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ class RunningTree:
     def actors(self) -> list[int]:
         """Ask over HTTP for the pids of the Registry and its two children; empty while there is no answer."""
         try:
-            actors: list[int] = httpx2.get(f"{self.runtime().http}/pids", timeout=10).json()["actors"]
+            actors: list[int] = plain_http.get(f"{self.runtime().http}/pids", timeout=10).json()["actors"]
         except httpx2.HTTPError:
             return []
         return actors if len(actors) == 3 else []

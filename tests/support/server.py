@@ -18,6 +18,7 @@ import httpx2
 from callboard.actors import Client, processes
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
+from tests.support import plain_http
 from tests.support.killing import carrying
 from tests.support.polling import eventually
 from tests.support.ports import free_port
@@ -161,7 +162,7 @@ class Server:
 
         def answer() -> httpx2.Response | None:
             try:
-                response = httpx2.get(f"{self.url}{path}", params=params, timeout=30)
+                response = plain_http.get(f"{self.url}{path}", params=params, timeout=30)
             except httpx2.TransportError:  # it died while it answered
                 return None
             return None if response.status_code == 503 else response
@@ -173,7 +174,7 @@ class Server:
 
     def post(self, path: str, body: Any = None) -> Any:
         """Send a JSON body once and return the answer's."""
-        response = httpx2.post(f"{self.url}{path}", json={} if body is None else body, timeout=30)
+        response = plain_http.post(f"{self.url}{path}", json={} if body is None else body, timeout=30)
         assert response.status_code in {200, 201}, response.text
         return response.json()
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 import pytest
 
 from callboard.actors import Client
+from tests.support import plain_http
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
@@ -154,7 +154,7 @@ def test_a_bad_request_is_told_what_is_wrong_with_it(name: str, server: Server) 
     bad = BAD[name]
     body = bad.body if isinstance(bad.body, bytes) else json.dumps(bad.body).encode()
     headers = {"Content-Type": "application/json"} if body else {}
-    answer = httpx2.request(bad.method, f"{server.url}{bad.path}", content=body, headers=headers, timeout=30)
+    answer = plain_http.request(bad.method, f"{server.url}{bad.path}", content=body, headers=headers, timeout=30)
     assert (answer.status_code, answer.headers["content-type"]) == (bad.status, "application/problem+json"), answer.text[
         :500
     ]
@@ -172,17 +172,17 @@ def test_a_bad_request_is_told_what_is_wrong_with_it(name: str, server: Server) 
 
 @pytest.mark.parametrize("state", ["available", "executing", "scheduled"])
 def test_only_what_has_ended_can_be_retried(state: str, server: Server, tasks: dict[str, str]) -> None:
-    answer = httpx2.post(f"{server.url}/api/tasks/{tasks[state]}/retry")
+    answer = plain_http.post(f"{server.url}/api/tasks/{tasks[state]}/retry")
     assert (answer.status_code, answer.json()["state"]) == (409, state)
 
 
 @pytest.mark.parametrize("state", ["completed", "cancelled"])
 def test_what_has_ended_can_not_be_cancelled(state: str, server: Server, tasks: dict[str, str]) -> None:
-    answer = httpx2.post(f"{server.url}/api/tasks/{tasks[state]}/cancel")
+    answer = plain_http.post(f"{server.url}/api/tasks/{tasks[state]}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (409, state)
 
 
 def test_a_key_that_was_used_for_another_task_is_refused(server: Server, tasks: dict[str, str]) -> None:
     for body in ({"queue": "off"}, {"queue": "held"}):
-        answer = httpx2.post(f"{server.url}/api/tasks", json=body, headers={"Idempotency-Key": tasks["keyed"]})
+        answer = plain_http.post(f"{server.url}/api/tasks", json=body, headers={"Idempotency-Key": tasks["keyed"]})
         assert answer.status_code == 422

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from tests.support import plain_http
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
 from tests.support.server import Server
@@ -144,8 +144,8 @@ def test_pages_that_are_damaged_are_told_by_a_server_that_goes_on(tmp_path: Path
         file.write(b"\xa5" * size)
     with server:
         for answer in (
-            httpx2.post(f"{server.url}/api/tasks", json={"queue": "fine"}, timeout=30),
-            httpx2.get(f"{server.url}/api/tasks", timeout=30),
+            plain_http.post(f"{server.url}/api/tasks", json={"queue": "fine"}, timeout=30),
+            plain_http.get(f"{server.url}/api/tasks", timeout=30),
         ):
             assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
             assert "malformed" in answer.json()["detail"]

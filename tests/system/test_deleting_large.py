@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
+from tests.support import plain_http
 from tests.support import server as server_module
 from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
@@ -72,7 +72,7 @@ def left(server: Server) -> int:
 
 
 def delete_large(server: Server) -> None:
-    answer = httpx2.delete(f"{server.url}/api/queues/large", params={"force": "true"}, timeout=30)
+    answer = plain_http.delete(f"{server.url}/api/queues/large", params={"force": "true"}, timeout=30)
     assert answer.status_code == 204, answer.text
 
 
@@ -86,12 +86,12 @@ def test_a_large_queue_is_deleted_without_a_word_from_the_others(server: Server,
         one_of_them = server.get("/api/tasks", queue="large", limit=1)["data"][0]["id"]
         delete_large(server)
         assert left(server) > 0
-        assert httpx2.get(f"{server.url}/api/queues/large").status_code == 404
-        assert httpx2.get(f"{server.url}/api/tasks/{one_of_them}").status_code == 404
+        assert plain_http.get(f"{server.url}/api/queues/large").status_code == 404
+        assert plain_http.get(f"{server.url}/api/tasks/{one_of_them}").status_code == 404
         assert [task["id"] for task in server.get("/api/tasks")["data"]] == [running.id]
-        refused = httpx2.put(f"{server.url}/api/queues/large", json={"worker": PATH}, timeout=30)
+        refused = plain_http.put(f"{server.url}/api/queues/large", json={"worker": PATH}, timeout=30)
         assert (refused.status_code, "still being deleted" in refused.text) == (503, True)
-        made = httpx2.put(f"{server.url}/api/queues/other", json={"worker": PATH, "concurrency": 1}, timeout=30)
+        made = plain_http.put(f"{server.url}/api/queues/other", json={"worker": PATH, "concurrency": 1}, timeout=30)
         assert made.status_code == 201
         assert client.wait(client.enqueue("other", ledger.context()).id).state == "completed"
         eventually(lambda: left(server) == 0, within=120, every=0.2)
@@ -101,7 +101,7 @@ def test_a_large_queue_is_deleted_without_a_word_from_the_others(server: Server,
     assert server.part("registry") == registry
 
     def put() -> Any:
-        return httpx2.put(f"{server.url}/api/queues/large", json={"worker": PATH}, timeout=30).status_code == 201
+        return plain_http.put(f"{server.url}/api/queues/large", json={"worker": PATH}, timeout=30).status_code == 201
 
     eventually(put)
     assert sum(server.queue("large")["counts"].values()) == 0
@@ -122,6 +122,6 @@ def test_a_deletion_that_was_cut_short_is_finished_after_the_restart_and_the_con
     with server.client(60) as client:
         assert client.wait(client.enqueue("one", ledger.context()).id).state == "completed"
         eventually(lambda: left(server) == 0, within=120, every=0.2)
-        eventually(lambda: httpx2.get(f"{server.url}/api/queues/large").status_code == 200)
+        eventually(lambda: plain_http.get(f"{server.url}/api/queues/large").status_code == 200)
         assert client.wait(client.enqueue("large", ledger.context()).id).state == "completed"
     assert sum(server.queue("large")["counts"].values()) == 1

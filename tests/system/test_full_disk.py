@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from callboard.actors.processes import Ident
+from tests.support import plain_http
 from tests.support.killing import children, kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
@@ -51,7 +52,7 @@ def submit_until_refused(url: str, task: dict[str, Any]) -> tuple[list[str], htt
     """Submit a task again and again; return the ids of those that were accepted, and the refusal."""
     accepted: list[str] = []
     while True:
-        answer = httpx2.post(f"{url}/api/tasks", json=task, timeout=30)
+        answer = plain_http.post(f"{url}/api/tasks", json=task, timeout=30)
         if answer.status_code != 201:
             return accepted, answer
         accepted.append(answer.json()["data"]["id"])

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
 from callboard.actors import Client, LocalClient, processes
 from callboard.actors.store.opening import microseconds, open_store
 from callboard.conf.settings import QueueSettings
+from tests.support import plain_http
 from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
@@ -129,12 +129,12 @@ def test_what_was_done_before_a_queue_fell_asleep_is_not_taken_for_done_now(
     running = client.enqueue("brief", ledger.context(until=str(end))).id  # keeps it up until all is as it should be
     url = f"{server.url}/api/tasks/{client.enqueue('brief', {}, delay=600).id}/cancel"
     owner = server.owner("brief")
-    assert httpx2.post(url, timeout=30).status_code == 200
+    assert plain_http.post(url, timeout=30).status_code == 200
     end.touch()
     client.wait(running)
     # Nobody looks at the queue meanwhile: so the owner that has ended is the one that the edge still knows.
     eventually(lambda: not processes.is_alive(owner))
-    answer = httpx2.post(url, timeout=30)
+    answer = plain_http.post(url, timeout=30)
     assert (answer.status_code, answer.json().get("state")) == (409, "cancelled")
 
 
@@ -179,45 +179,45 @@ def test_a_queue_wakes_when_its_next_task_is_due(server: Server, client: Client,
 def test_a_paused_queue_sleeps_with_its_tasks_and_wakes_when_it_is_resumed(
     server: Server, client: Client, ledger: Ledger
 ) -> None:
-    httpx2.post(f"{server.url}/api/queues/brief/pause")
+    plain_http.post(f"{server.url}/api/queues/brief/pause")
     task = client.enqueue("brief", ledger.context())
     eventually(lambda: server.queue("brief")["pid"] is None)
     assert (server.queue("brief")["state"], client.get(task.id).state) == ("paused", "available")
-    httpx2.post(f"{server.url}/api/queues/brief/resume")
+    plain_http.post(f"{server.url}/api/queues/brief/resume")
     assert client.wait(task.id).state == "completed"
 
 
 def test_new_settings_wake_a_queue_that_can_now_do_something(server: Server, client: Client, ledger: Ledger) -> None:
     settings = {"worker": PATH, "concurrency": 0, "idle_after": "50ms"}
     url = f"{server.url}/api/queues/shut"
-    httpx2.put(url, content=json.dumps(settings), timeout=30)
+    plain_http.put(url, content=json.dumps(settings), timeout=30)
     task = client.enqueue("shut", ledger.context())
     eventually(lambda: asleep(server, "shut"))
-    httpx2.put(url, content=json.dumps(settings | {"concurrency": 1}), timeout=30)
+    plain_http.put(url, content=json.dumps(settings | {"concurrency": 1}), timeout=30)
     assert client.wait(task.id).state == "completed"
 
 
 def test_a_task_that_is_moved_to_a_sleeping_queue_wakes_it(server: Server, client: Client, ledger: Ledger) -> None:
-    httpx2.post(f"{server.url}/api/queues/lasting/pause")
+    plain_http.post(f"{server.url}/api/queues/lasting/pause")
     task = client.enqueue("lasting", ledger.context())
     eventually(lambda: asleep(server, "brief"))
     assert client.update(task.id, queue="brief").queue == "brief"
-    httpx2.post(f"{server.url}/api/queues/lasting/resume")
+    plain_http.post(f"{server.url}/api/queues/lasting/resume")
     assert client.wait(task.id).state == "completed"
     assert server.queue("lasting")["counts"]["available"] == 0
 
 
 def test_a_sleeping_queue_can_be_deleted(server: Server) -> None:
-    httpx2.put(f"{server.url}/api/queues/gone", json={"worker": PATH, "idle_after": "50ms"}, timeout=30)
+    plain_http.put(f"{server.url}/api/queues/gone", json={"worker": PATH, "idle_after": "50ms"}, timeout=30)
     eventually(lambda: asleep(server, "gone"))
-    assert httpx2.delete(f"{server.url}/api/queues/gone").status_code == 204
-    assert httpx2.get(f"{server.url}/api/queues/gone").status_code == 404
+    assert plain_http.delete(f"{server.url}/api/queues/gone").status_code == 204
+    assert plain_http.get(f"{server.url}/api/queues/gone").status_code == 404
 
 
 def test_queues_that_sleep_sleep_on_and_wake_after_the_server_was_killed(tmp_path: Path, ledger: Ledger) -> None:
     with Server(tmp_path, CONFIG) as server, server.client() as client:
         url = f"{server.url}/api/queues/made"
-        httpx2.put(url, json={"worker": PATH, "concurrency": 1, "idle_after": "50ms"}, timeout=30)
+        plain_http.put(url, json={"worker": PATH, "concurrency": 1, "idle_after": "50ms"}, timeout=30)
         task = client.enqueue("made", ledger.context(), delay=4)
         eventually(lambda: asleep(server, "made"))
         kill(server.part("registry"))
@@ -241,10 +241,10 @@ def test_a_subscriber_hears_of_a_queue_that_sleeps_in_between_without_a_gap(
 
 def test_a_queue_whose_task_a_consumer_has_stays_up_until_the_lease_ends(server: Server, client: Client) -> None:
     url = f"{server.url}/api/queues/leased"
-    httpx2.put(url, json={"idle_after": "50ms", "max_retries": 0}, timeout=30)
+    plain_http.put(url, json={"idle_after": "50ms", "max_retries": 0}, timeout=30)
     task = client.enqueue("leased", {})
     eventually(lambda: asleep(server, "leased"))
-    (given,) = httpx2.post(f"{url}/dequeue", json={"max": 1, "lease_ms": 1_500}, timeout=30).json()["data"]
+    (given,) = plain_http.post(f"{url}/dequeue", json={"max": 1, "lease_ms": 1_500}, timeout=30).json()["data"]
     assert given["id"] == task.id
     assert client.wait(task.id).errors[0]["kind"] == "expired"
     eventually(lambda: asleep(server, "leased"))

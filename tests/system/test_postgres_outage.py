@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from callboard.actors import processes
+from tests.support import plain_http
 from tests.support.judging import assert_each_once, assert_exact
 from tests.support.killing import stopped
 from tests.support.ledger import PATH, Ledger
@@ -89,13 +89,13 @@ def test_while_postgresql_is_down_nothing_is_accepted_and_what_runs_goes_on(
         eventually(lambda: len(ledger.running()) == 3)
         postgres.kill()
         for path, body in (("/api/tasks", {"queue": "one"}), ("/api/tasks/batch", {"tasks": [{"queue": "one"}] * 5})):
-            answer = httpx2.post(f"{server.url}{path}", json=body, timeout=30)
+            answer = plain_http.post(f"{server.url}{path}", json=body, timeout=30)
             assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
             assert answer.headers["retry-after"]
             assert answer.json()["type"] == "urn:callboard:problem:store-unavailable"
-        assert httpx2.get(f"{server.url}/api/tasks/{ids[0]}", timeout=30).status_code == 503
-        assert httpx2.get(f"{server.url}/readyz", timeout=30).status_code == 503
-        assert httpx2.get(f"{server.url}/healthz", timeout=30).status_code == 200
+        assert plain_http.get(f"{server.url}/api/tasks/{ids[0]}", timeout=30).status_code == 503
+        assert plain_http.get(f"{server.url}/readyz", timeout=30).status_code == 503
+        assert plain_http.get(f"{server.url}/healthz", timeout=30).status_code == 200
         shown = server.queue("one")
         assert shown["state"] == "degraded"
         assert "Connection refused" in shown["why"]
@@ -138,7 +138,9 @@ def test_a_postgresql_that_does_not_answer_hangs_nobody(postgres: PostgresServer
         owner, registry = server.owner("one"), server.part("registry")
         with stopped_all([*postgres.members()]), ThreadPoolExecutor(NEW_TYPES) as threads:
             events = [threads.submit(send_event, server, number) for number in range(NEW_TYPES)]
-            answer = httpx2.post(f"{server.url}/api/tasks", json={"queue": "one", "context": ledger.context()}, timeout=60)
+            answer = plain_http.post(
+                f"{server.url}/api/tasks", json={"queue": "one", "context": ledger.context()}, timeout=60
+            )
             assert answer.status_code == 503
             # The seed's API knows no 503.
             assert [event.result() for event in events] == [500] * NEW_TYPES
@@ -150,7 +152,7 @@ def test_a_postgresql_that_does_not_answer_hangs_nobody(postgres: PostgresServer
 
 def send_event(server: Server, type_id: int) -> int:
     event = {"user_id": 1, "priority": 0, "event_data": {}, "event_type_id": type_id}
-    return httpx2.post(f"{server.url}/api/event/v1", json=event, timeout=60).status_code
+    return plain_http.post(f"{server.url}/api/event/v1", json=event, timeout=60).status_code
 
 
 @contextmanager

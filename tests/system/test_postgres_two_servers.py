@@ -12,6 +12,7 @@ import pytest
 from callboard.actors import processes
 from callboard.actors.errors import CallboardError
 from callboard.actors.local_client import LocalClient
+from tests.support import plain_http
 from tests.support.killing import kill, stopped
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
@@ -42,7 +43,7 @@ def state(server: Server, queue: str = "one") -> str:
 
 
 def submit(server: Server, context: dict[str, Any]) -> httpx2.Response:
-    return httpx2.post(f"{server.url}/api/tasks", json={"queue": "one", "context": context}, timeout=30)
+    return plain_http.post(f"{server.url}/api/tasks", json={"queue": "one", "context": context}, timeout=30)
 
 
 def test_who_stands_by_takes_nothing_and_says_who_owns_the_queue(postgres_server: PostgresServer, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_who_stands_by_takes_nothing_and_says_who_owns_the_queue(postgres_server
         assert answer.headers["retry-after"]
         assert "another server owns queue 'one'" in answer.json()["detail"]
         for method, path in (("PUT", ""), ("DELETE", "?force=true"), ("POST", "/pause")):
-            answer = httpx2.request(method, f"{second.url}/api/queues/one{path}", json={"worker": PATH}, timeout=30)
+            answer = plain_http.request(method, f"{second.url}/api/queues/one{path}", json={"worker": PATH}, timeout=30)
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:callboard:problem:standby"), path
         with LocalClient(second.data_dir) as local, pytest.raises(CallboardError, match="another server owns queue 'one'"):
             local.enqueue("one", ledger.context())
@@ -77,7 +78,7 @@ def test_the_second_server_takes_over_when_the_first_is_killed(postgres_server: 
     with two_servers(postgres_server.new_database(), tmp_path) as (first, second), first.client() as client:
         done = client.wait(client.enqueue("one", ledger.context()).id)
         # A queue that the second one has not heard of: made while both were running.
-        httpx2.put(f"{first.url}/api/queues/made", json={"worker": PATH}, timeout=30).raise_for_status()
+        plain_http.put(f"{first.url}/api/queues/made", json={"worker": PATH}, timeout=30).raise_for_status()
         running = [client.enqueue("one", ledger.context(until=str(end))).id for _ in range(2)]
         eventually(lambda: len(ledger.running()) == 2)
         waiting = [client.enqueue("one", ledger.context(number=number)).id for number in range(20)]
@@ -155,7 +156,7 @@ def test_a_queue_that_sleeps_stays_with_its_server_until_that_is_gone(
         eventually(lambda: (state(first), state(second)) == ("idle", "idle"))
         answer = submit(second, ledger.context())
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:callboard:problem:standby")
-        answer = httpx2.put(f"{second.url}/api/queues/made", json={"worker": PATH}, timeout=30)
+        answer = plain_http.put(f"{second.url}/api/queues/made", json={"worker": PATH}, timeout=30)
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:callboard:problem:standby")
         for delay in (0, 0, 2):
             assert client.wait(client.enqueue("one", ledger.context(), delay=delay).id).state == "completed"
@@ -191,5 +192,5 @@ def test_what_dies_where_only_another_server_has_the_dead_letter_is_logged_and_l
         dead = client.enqueue("two", ledger.context(fail=True)).id
         assert client.wait(dead).state == "dead"
         eventually(lambda: f"task {dead} of queue two is dead" in second.log())
-        httpx2.put(f"{second.url}/api/queues/two", json={**two, "idle_after": "50ms"}, timeout=30).raise_for_status()
+        plain_http.put(f"{second.url}/api/queues/two", json={**two, "idle_after": "50ms"}, timeout=30).raise_for_status()
         eventually(lambda: state(second, "two") == "idle", within=20)

@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx2
 import pytest
 
+from tests.support import plain_http
 from tests.support.consumer import LEASE_MS
 from tests.support.killing import kill
 from tests.support.polling import eventually
@@ -74,7 +74,7 @@ def fetch(server: Server, count: int, lease_ms: int = 60_000) -> list[dict[str, 
 
 def say(server: Server, task: dict[str, Any], verb: str, **body: Any) -> int:
     path = f"{server.url}/api/tasks/{task['id']}/{verb}"
-    return httpx2.post(path, json={"claim": task["claim"], **body}, timeout=30).status_code
+    return plain_http.post(path, json={"claim": task["claim"], **body}, timeout=30).status_code
 
 
 def assert_never_two_at_once(notes: list[Note]) -> None:

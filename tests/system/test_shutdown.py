@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from callboard.actors import Client
+from tests.support import plain_http
 from tests.support.killing import kill
 from tests.support.ledger import PATH, Ledger
 from tests.support.polling import eventually
@@ -118,7 +118,7 @@ def test_a_restart_keeps_order_deadlines_pauses_scale_and_run_time_queues(
 
 def _change_at_run_time(server: Server) -> None:
     body: dict[str, Any] = {"worker": PATH, "concurrency": 1, "max_retries": 7}
-    assert httpx2.put(f"{server.url}/api/queues/lined", json=body, timeout=10).status_code == 201
+    assert plain_http.put(f"{server.url}/api/queues/lined", json=body, timeout=10).status_code == 201
     server.post("/api/queues/one/scale", {"concurrency": 2})
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
 from callboard.actors import Client, processes
 from callboard.actors.task import Task
+from tests.support import plain_http
 from tests.support.killing import kill
 from tests.support.ledger import Ledger, Run
 from tests.support.polling import eventually
@@ -132,7 +132,7 @@ def test_there_are_as_many_processes_as_the_slots_ask_for_and_no_more_tasks_than
 
 def server_put(server: Server, name: str, settings: dict[str, Any]) -> None:
 
-    answer = httpx2.put(f"{server.url}/api/queues/{name}", json=settings, timeout=20)
+    answer = plain_http.put(f"{server.url}/api/queues/{name}", json=settings, timeout=20)
     assert answer.status_code == 201, answer.text
 
 

@@ -15,6 +15,7 @@ import pytest
 from callboard.actors import processes
 from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
+from tests.support import plain_http
 from tests.support.killing import stopped
 from tests.support.polling import eventually
 from tests.support.running import RunningTree
@@ -75,7 +76,7 @@ def test_requests_wait_in_the_socket_while_the_server_is_started_over(tree: Runn
     eventually(tree.actors)
     os.kill(runtime.pids["server"].pid, signal.SIGKILL)
     eventually(lambda: not processes.is_alive(runtime.pids["server"]))
-    answer = httpx2.get(f"{runtime.http}/pids", timeout=20).json()
+    answer = plain_http.get(f"{runtime.http}/pids", timeout=20).json()
     assert answer["server"] != runtime.pids["server"].pid
 
 
@@ -177,7 +178,7 @@ def test_a_second_stop_signal_ends_all_at_once(tmp_path: Path) -> None:
 
 def _accepts(url: str) -> bool:
     try:
-        httpx2.get(url, timeout=1)
+        plain_http.get(url, timeout=1)
     except httpx2.HTTPError:
         return False
     return True

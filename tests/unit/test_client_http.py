@@ -9,6 +9,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx2
 import pytest
 
 from callboard.actors import AsyncClient, Client
@@ -186,6 +187,19 @@ def test_the_environments_proxy_is_not_asked_for_this_machine(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert call(server.url, "get", "1").id == "1"
+
+
+@pytest.mark.parametrize(
+    ("url", "verified"),
+    [("http://127.0.0.1:4000", False), ("https://localhost:4000", True), ("https://far:4000", True), ("http://far", True)],
+)
+def test_certificates_are_verified_wherever_there_can_be_one(
+    url: str, verified: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: list[bool] = []
+    monkeypatch.setattr(httpx2, "Client", lambda **options: connections.append(options["verify"]))
+    Client(url)
+    assert connections == [verified]
 
 
 def test_one_client_serves_many_threads(server: Played) -> None:
