@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from threading import Event
 from typing import Final
 
@@ -112,8 +113,14 @@ def build_app(settings: Settings, open_edge: Callable[[], AbstractAsyncContextMa
         middleware=[Middleware(NeverATraceback), Middleware(Door, token=settings.http.token)],
         lifespan=lifespan,
     )
-    app.state.openapi = document(ENDPOINTS)
+    app.state.openapi = openapi
     return app
+
+
+@cache
+def openapi() -> str:
+    """Return the OpenAPI document. It takes 40 ms to make: too long for a start, since a killed server is waited for."""
+    return document(ENDPOINTS)
 
 
 def routes(endpoints: Iterable[Endpoint]) -> list[Route]:

@@ -36,12 +36,12 @@ async def readyz(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """Answer the OpenAPI document."""
-    return Response(request.app.state.openapi, media_type="application/json")
+    return Response(request.app.state.openapi(), media_type="application/json")
 
 
 async def docs(request: Request) -> Response:
     """Answer a page for people, made of the OpenAPI document; needs no network."""
-    return HTMLResponse(docs_page(request.app.state.openapi))
+    return HTMLResponse(docs_page(request.app.state.openapi()))
 
 
 async def _store_state(edge: Edge) -> str:
