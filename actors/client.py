@@ -5,25 +5,23 @@ a server that dies meanwhile loses nothing and doubles nothing.
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 import httpx2
 
+from callboard.actors.client_http import answer_of, connection_options, loss_of, request_options
 from callboard.actors.client_pulling import AsyncPullCalls, PullCalls
-from callboard.actors.conversation import Answer, Conversation, Lost, Pause, Send
+from callboard.actors.conversation import Answer, Conversation, Lost, Pause
 from callboard.actors.conversations import Conversations
 from callboard.actors.request import TaskChanges, TaskOptions, TaskRequest
-from callboard.actors.resending import Loss
 from callboard.actors.subscription import AsyncSubscription, Subscription
 from callboard.actors.task import Task
 
 DEFAULT_URL: Final = "http://127.0.0.1:4000"
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
-CONNECT_SECONDS: Final = 5.0
 
 _T = TypeVar("_T")
 
@@ -38,7 +36,7 @@ class Client(PullCalls):
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
         self._timeout = timeout
-        self._http = httpx2.Client(**_connection(url, token))
+        self._http = httpx2.Client(**connection_options(url, token))
 
     def enqueue(
         self,
@@ -122,9 +120,9 @@ class Client(PullCalls):
                 time.sleep(step.seconds)
                 continue
             try:
-                came = _answer(self._http.request(step.method, step.path, **_request(step)))
+                came = answer_of(self._http.request(step.method, step.path, **request_options(step)))
             except httpx2.HTTPError as error:
-                came = _lost(error)
+                came = loss_of(error)
 
 
 class AsyncClient(AsyncPullCalls):
@@ -133,7 +131,7 @@ class AsyncClient(AsyncPullCalls):
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._talk = Conversations(url, timeout)
         self._timeout = timeout
-        self._http = httpx2.AsyncClient(**_connection(url, token))
+        self._http = httpx2.AsyncClient(**connection_options(url, token))
 
     async def enqueue(
         self,
@@ -208,57 +206,6 @@ class AsyncClient(AsyncPullCalls):
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                came = _answer(await self._http.request(step.method, step.path, **_request(step)))
+                came = answer_of(await self._http.request(step.method, step.path, **request_options(step)))
             except httpx2.HTTPError as error:
-                came = _lost(error)
-
-
-class _Connection(TypedDict):
-    base_url: str
-    headers: dict[str, str]
-    trust_env: bool
-    verify: bool
-
-
-class _Request(TypedDict):
-    params: dict[str, str]
-    content: bytes | None
-    headers: dict[str, str]
-    timeout: httpx2.Timeout
-
-
-def _connection(url: str, token: str | None) -> _Connection:
-    headers = {"Accept": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    address = httpx2.URL(url)
-    # The environment's proxy is not asked for what is on this machine.
-    is_here = _is_loopback(address.host)
-    # Redirects are not followed, so nothing is encrypted: to read the certificates of all authorities would take 20 ms.
-    is_plain = is_here and address.scheme == "http"
-    return {"base_url": url, "headers": headers, "trust_env": not is_here, "verify": not is_plain}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _request(step: Send) -> _Request:
-    headers = {} if step.body is None else {"Content-Type": "application/json"}
-    if step.key:
-        headers["Idempotency-Key"] = step.key
-    timeout = httpx2.Timeout(step.timeout, connect=min(step.timeout, CONNECT_SECONDS))
-    return {"params": dict(step.params), "content": step.body, "headers": headers, "timeout": timeout}
-
-
-def _answer(response: httpx2.Response) -> Answer:
-    return Answer(response.status_code, response.content, response.headers.get("Retry-After"))
-
-
-def _lost(error: httpx2.HTTPError) -> Lost:
-    """Tell what was never sent from what may have been done."""
-    never = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    return Lost(Loss.NOT_SENT if never else Loss.ANSWER_LOST, str(error) or type(error).__name__)
+                came = loss_of(error)

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from callboard.conf.settings import QueueSettings
-from callboard.http import answers, pull_schemas, queries, schemas, seed_schemas
+from callboard.http import answers, bulk_schemas, pull_schemas, queries, schemas, seed_schemas
 from callboard.http.dispatch import Handler
 from callboard.http.routes import async_tasks, dead, events, ops, pull, queues, tasks, v7
 
@@ -63,7 +63,7 @@ def _dead(method: str, path: str, handler: Handler) -> Endpoint:
         method=method,
         path=path,
         handler=handler,
-        body=schemas.DeadRequest,
+        body=bulk_schemas.DeadRequest,
         body_optional=True,
         query=queries.DeadFilterQuery,
         answer=answers.ChangedAnswer,
@@ -97,8 +97,8 @@ ENDPOINTS: Final = (
         may=(413, 422, 429),
         keyed=True,
     ),
-    _post("/api/tasks/retry", tasks.retry_tasks, schemas.BulkRetryRequest, answers.ChangedAnswer),
-    _post("/api/tasks/cancel", tasks.cancel_tasks, schemas.BulkCancelRequest, answers.ChangedAnswer),
+    _post("/api/tasks/retry", tasks.retry_tasks, bulk_schemas.BulkRetryRequest, answers.ChangedAnswer),
+    _post("/api/tasks/cancel", tasks.cancel_tasks, bulk_schemas.BulkCancelRequest, answers.ChangedAnswer),
     _get("/api/tasks/{id}", tasks.get_task, answers.TaskAnswer, _NOT_FOUND, query=queries.WaitQuery),
     Endpoint(
         method="PATCH",

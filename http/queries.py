@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from callboard.actors.task import TaskState
-from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS, Ids
+from callboard.http.bulk_schemas import Ids
+from callboard.http.schemas import MAX_PAGE, MAX_WAIT_SECONDS
 
 MAX_QUEUES = 100
 

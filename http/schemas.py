@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from callboard.actors.errors import InvalidOption
 from callboard.actors.options import MAX_MILLISECONDS, MAX_PRIORITY, MIN_PRIORITY, Backoff, BackoffStrategy, parse_priority
-from callboard.actors.task import TaskState, parse_time
+from callboard.actors.task import parse_time
 
 MAX_BATCH: Final = 10_000
 MAX_PAGE: Final = 1_000
@@ -222,49 +222,6 @@ class RetryRequest(Body):
         default=False,
         description="Go on counting attempts where they were; the budget of retries is fresh either way.",
     )
-
-
-Ids = Annotated[list[str], Field(max_length=MAX_BATCH)]
-
-
-class Filter(Body):
-    """Which tasks: those that meet all that is given; something has to be."""
-
-    queue: str | None = None
-    state: TaskState | None = None
-    type: str | None = None
-
-
-class BulkCancelRequest(Body):
-    """Which tasks, by ids or by filter."""
-
-    ids: Ids | None = None
-    filter: Filter | None = None
-
-    @field_validator("filter")
-    @classmethod
-    def _narrow(cls, value: Filter | None, info: ValidationInfo) -> Filter | None:
-        if value is not None and info.data.get("ids") is not None:
-            raise PydanticCustomError("both", "must not be given together with ids")
-        if value is not None and value == Filter():
-            raise PydanticCustomError("empty", "must name a queue, a state or a type")
-        return value
-
-
-class BulkRetryRequest(BulkCancelRequest):
-    """Which tasks to put back, by ids or by filter, and how."""
-
-    keep_attempts: Flag = Field(
-        default=False,
-        description="Go on counting attempts where they were; the budget of retries is fresh either way.",
-    )
-
-
-class DeadRequest(Body):
-    """Which dead tasks: these ids, those of this queue, or all."""
-
-    ids: Ids | None = None
-    queue: str | None = None
 
 
 class ScaleRequest(Body):

@@ -6,13 +6,13 @@ from starlette.responses import Response
 from callboard.actors.messages import DeadPurged, PurgeDead, QueueFound
 from callboard.actors.store import TaskFilter
 from callboard.actors.task import TaskState
+from callboard.http.bulk_schemas import DeadRequest
 from callboard.http.changes import CHUNK, by_queue, change_ids, change_matching, retry
 from callboard.http.edge import Edge, edge_of
 from callboard.http.problems import Invalid
 from callboard.http.queries import DeadFilterQuery, DeadQuery
 from callboard.http.responses import data_response
 from callboard.http.routes.tasks import known_ids, page_response
-from callboard.http.schemas import DeadRequest
 from callboard.http.validation import read_model, read_query
 
 

@@ -13,6 +13,7 @@ from callboard.actors.store import Page, TaskFilter
 from callboard.actors.submitting import check_move
 from callboard.actors.task import ENDED_STATES, Task
 from callboard.actors.task_ids import normal_id
+from callboard.http.bulk_schemas import BulkCancelRequest, BulkRetryRequest
 from callboard.http.changes import Change, cancel, change_ids, change_matching, change_one, edit, retry
 from callboard.http.edge import TASK_BYTES, Edge, edge_of
 from callboard.http.intake import Key, read_key, take_many, take_one
@@ -21,8 +22,6 @@ from callboard.http.queries import TaskQuery, WaitQuery
 from callboard.http.responses import data_response, json_response, task_created, tasks_created
 from callboard.http.schemas import (
     BatchRequest,
-    BulkCancelRequest,
-    BulkRetryRequest,
     EditRequest,
     RetryRequest,
     TaskRequest,

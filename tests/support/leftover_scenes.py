@@ -82,7 +82,7 @@ def main() -> None:
         report[scene.__name__] = {"killed": killed, "left": [child.name() for child in psutil.Process().children()]}
     sys.stdout.write(json.dumps(report))
     sys.stdout.flush()
-    with suppress(ChildProcessError):
+    with suppress(ChildProcessError):  # a scene may have reaped it
         multiprocessing.resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
     os._exit(0)
 
