@@ -100,9 +100,9 @@ class SharedStage(WatchedStage):
         if slot.batch is None:
             return
         patience = 0.0 if slot.spent else STOP_SECONDS
-        assert all(self.mono - slot.batch.asked[key] >= patience for key in worker.running)  # type: ignore[attr-defined]
+        assert all(self.since(slot.batch.asked[key]) >= patience for key in worker.running)  # type: ignore[attr-defined]
         if not worker.running:
-            assert slot.spent or self.mono - slot.batch.last_sign >= UNRESPONSIVE_SECONDS
+            assert slot.spent or self.since(slot.batch.last_sign) >= UNRESPONSIVE_SECONDS
 
     def perform(self) -> None:
         """Look at every wish to stop a task, too."""
@@ -120,7 +120,7 @@ class SharedStage(WatchedStage):
         assert slot is not None
         assert flight is not None
         assert flight.begun is not None
-        assert round(self.mono - flight.begun, 6) >= task.timeout_ms / 1_000
+        assert self.since(flight.begun) >= task.timeout_ms / 1_000
 
 
 def _places(tasks: Iterable[Any]) -> list[tuple[int, int]]:

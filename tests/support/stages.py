@@ -122,6 +122,10 @@ class Stage:
         self.wall += round(seconds * 1_000_000)
         self.mono += seconds
 
+    def since(self, moment: float) -> float:
+        """Return the seconds since a monotonic moment, without the last digits, which two ways to add up don't share."""
+        return round(self.mono - moment, 6)
+
     def wait_for_next_look(self) -> None:
         """Let exactly so much time pass as the Queue actor would sleep, and wake it up."""
         moments = (self.owner.next_look(self.now), self.stopping.next_look, self.hiring.next_look(self.now))

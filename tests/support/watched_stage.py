@@ -184,13 +184,13 @@ class WatchedStage(Stage):
         """Nobody is killed without a reason."""
         worker, slot = self.workers[name], self.owner.crew.slots[name]
         if slot.doom is Doom.INTERRUPT:
-            silent_for = self.mono - slot.batch.last_sign if slot.batch else 0.0
+            silent_for = self.since(slot.batch.last_sign) if slot.batch else 0.0
             silent = worker.running is None and silent_for >= UNRESPONSIVE_SECONDS
             assert slot.retiring or self.owner.stopping or silent
             return
         assert slot.batch is not None
         for token, doom in slot.fates.items():
             if doom is Doom.TIMEOUT:
-                ran_for = round(self.mono - slot.batch.sent, 6)
+                ran_for = self.since(slot.batch.sent)
                 assert token == worker.running
                 assert ran_for >= self.model.tasks[worker.task(token).id].new.timeout_ms / 1_000
