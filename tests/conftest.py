@@ -20,6 +20,7 @@ def pytest_configure() -> None:
     settings.load_profile("callboard")
 
 
+@pytest.hookimpl(trylast=True)  # coverage starts in this hook too, and xdist starts its processes in it, later still
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Keep the coverage data of processes that tests kill, and have SIGINT act in all that tests start."""
     if _only_hands_out(session.config):
