@@ -14,6 +14,7 @@ import pytest
 
 from callboard.actors import AsyncClient, Client
 from callboard.actors.errors import RequestTimedOut, ServerNotRunning, TaskNotFound
+from tests.support.ports import free_port
 
 MOMENT = "2026-01-31T09:15:00.250Z"
 TASK = {
@@ -138,9 +139,7 @@ def test_a_server_that_hangs_up_is_asked_again_under_the_same_key(call: Call, se
 
 @both
 def test_a_server_that_comes_up_late_is_reached(call: Call) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     late: list[Played] = []
 
     def come_up() -> None:
