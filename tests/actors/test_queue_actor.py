@@ -10,9 +10,14 @@ import pytest
 from callboard.actors.messages import (
     ApplySettings,
     CancelTasks,
+    DeadLetterAt,
+    DeathsNoted,
     DescribeQueue,
     DrainQueue,
+    EditTask,
+    EventsNoted,
     PauseQueue,
+    PublishEvents,
     PurgeDead,
     QueueDescribed,
     QueueGone,
@@ -21,12 +26,15 @@ from callboard.actors.messages import (
     QueueStopped,
     RefusalReason,
     Refused,
+    Report,
     ResumeQueue,
     RetryTasks,
     ScaleQueue,
     StartQueue,
     StopQueue,
     SubmitTasks,
+    TaskMoved,
+    WorkerReady,
 )
 from callboard.actors.queue_actor import QueueActor
 from callboard.actors.runtime import machine_boot_id
@@ -48,8 +56,19 @@ REQUESTS: list[Callable[[str, int], Any]] = [
     lambda queue, incarnation: SubmitTasks(new_id(), queue, incarnation, 1, ()),
     lambda queue, incarnation: CancelTasks(new_id(), queue, incarnation, ("an-id",)),
     lambda queue, incarnation: RetryTasks(new_id(), queue, incarnation, ("an-id",)),
+    lambda queue, incarnation: EditTask(new_id(), queue, incarnation, "an-id", priority=3),
     lambda queue, incarnation: PurgeDead(new_id(), queue, incarnation),
 ]
+NEWS: list[Any] = [
+    PublishEvents(None),
+    EventsNoted(1),
+    DeadLetterAt(None),
+    DeathsNoted(1),
+    TaskMoved(QUEUE, 1),
+    WorkerReady("w1-1", 4711),
+    Report("w1-1", 1),
+]
+"""What others tell a Queue without asking it for anything."""
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +148,19 @@ def test_a_queue_that_owns_nothing_yet_refuses_everything_but_its_end(booted: Bo
         assert refusal(booted, queue, make(QUEUE, 1)) is RefusalReason.STALE
     stop = StopQueue(new_id(), QUEUE, 1.0)
     assert reply_to(booted, queue, stop) == QueueStopped(stop.request_id, QUEUE, 0)
+
+
+def test_news_that_come_before_a_queue_owns_anything_or_of_what_it_does_not_have_do_no_harm(
+    booted: Booted, queue: ActorAddress, tmp_path: Path
+) -> None:
+    for news in NEWS:
+        booted.actor_system.tell(queue, news)
+    ready = start(booted, queue, tmp_path)
+    assert isinstance(ready, QueueReady)
+    for news in NEWS:
+        booted.actor_system.tell(queue, news)
+    described = reply_to(booted, queue, DescribeQueue(new_id(), QUEUE, ready.incarnation))
+    assert (described.status.state, described.status.workers) == ("running", ())
 
 
 def test_a_queue_that_was_told_to_stop_does_not_come_up_any_more(
