@@ -284,6 +284,7 @@ def test_a_reports_files_are_private_and_named_for_queue_and_task(tmp_path: Path
     ("context", "said"),
     [
         ({}, "GenerateReport: reportType can't be blank"),
+        ({"reportType": ""}, "GenerateReport: reportType can't be blank"),
         ({"reportType": {"queue": "wrok"}}, "unknown queue 'wrok', known are default, work"),
         ({"reportType": {"queue": []}}, r"unknown queue \[\]"),
         ({"reportType": {"q": 1}}, 'reportType must be a text or {"queue": name}'),

@@ -86,6 +86,7 @@ def test_job_queue_t01_a_queue_has_its_options_in_its_configuration(server: Serv
         ('worker = "a:b"\ncommand = ["true"]', "[queues.ds] command: can't be given together with worker"),
         ('command = "true"', "[queues.ds] command: must be a list"),
         ('command = [""]', "[queues.ds] command: names no program"),
+        ('command = ["echo", "\\u0000"]', "[queues.ds] command[1]: must have no NUL character"),
         ("types = { a = [] }", "[queues.ds.types] a: [] is neither a worker nor a command"),
         ("learned = { a = { max_retries = 1 } }", "ds.learned is what the workers say, and can't be configured"),
     ],

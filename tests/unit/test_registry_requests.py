@@ -122,6 +122,14 @@ def test_a_queue_that_answers_its_ping_is_not_taken_for_silent(registry: PlayedR
     assert entry.pinged is None
 
 
+def test_a_queue_of_the_configuration_whose_name_is_not_free_yet_is_to_be_asked_for_again(registry: PlayedRegistry) -> None:
+    registry.awaited["coming"] = OLD
+    for name in ("coming", "unknown"):
+        registry.find(FindQueue("f", name), "x")
+    reasons = [message.reason for _, message in registry.sent]
+    assert reasons == [RefusalReason.STARTING, RefusalReason.UNKNOWN_QUEUE]
+
+
 # ------------------------------------------------------------ settings
 
 

@@ -53,6 +53,14 @@ def stage(tmp_path: Path) -> Iterator[SlotsStage]:
     stage.close()
 
 
+def test_a_message_carries_a_megabyte_of_contexts_at_most(tmp_path: Path) -> None:
+    stage = SlotsStage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.submit(*(new_task(context=f'"{"x" * 400_000}"') for _ in range(3)))
+    stage.staff()
+    assert [len(run.tasks) for run in stage.sent] == [2, 1]
+    stage.close()
+
+
 def test_there_are_as_many_workers_as_are_needed_for_the_concurrency(stage: SlotsStage) -> None:
     assert len(stage.workers) == 3
     stage.owner.scale(4)
