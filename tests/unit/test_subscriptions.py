@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, Self
 
 import httpx2
@@ -184,6 +185,19 @@ def test_signs_of_life_are_no_events(subscribe: Subscribe) -> None:
     followed = subscribe(Played(Stream(beginning(0), STILL_THERE, events(1))), timeout=0.0)
     with pytest.raises(RequestTimedOut, match="nothing has happened for 0 s"), followed:
         next(followed)
+
+
+def test_a_program_that_is_busy_with_an_event_for_long_has_not_waited(
+    subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(subscription, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    server = Played(Stream(beginning(0) + events(1), STILL_THERE, events(2)), Stream(beginning(2), events(3)))
+    with subscribe(server, timeout=5.0) as followed:
+        for number in (1, 2, 3):
+            assert next(followed).id == f"e-{number}"
+            now[0] += 60
+    assert server.asked_after() == [None, "e-2"]
 
 
 def test_a_subscription_may_be_read_before_its_with_block_begins(subscribe: Subscribe) -> None:
