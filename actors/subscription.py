@@ -34,7 +34,7 @@ class _Following:
         self._reader = SseReader(last_id)
         self._first: list[Event] = []
         """What came with the beginning of the connection."""
-        self._heard = time.monotonic()
+        self._waits_since = time.monotonic()
         self._give_up = 0.0
 
     @property
@@ -76,22 +76,22 @@ class _Following:
     def take_first(self) -> list[Event]:
         """Return what came with the beginning of the connection, once."""
         first, self._first = self._first, []
-        if first:
-            self._heard = time.monotonic()
         return first
+
+    def wanted(self) -> None:
+        """Note that somebody waits for the next event; so long as they were busy with the last one, nobody has waited."""
+        self._waits_since = time.monotonic()
 
     def read(self, piece: bytes) -> list[Event]:
         """Return the events of a piece. Raises `RequestTimedOut` when there were none for too long."""
         events = self._reader.feed(piece)
-        if events:
-            self._heard = time.monotonic()
-        else:
+        if not events:
             self.check()
         return events
 
     def check(self) -> None:
         """Raise `RequestTimedOut` when there were no events for too long."""
-        if self._timeout is not None and time.monotonic() - self._heard >= self._timeout:
+        if self._timeout is not None and time.monotonic() - self._waits_since >= self._timeout:
             raise RequestTimedOut(f"nothing has happened for {self._timeout:g} s")
 
 
@@ -121,6 +121,7 @@ class Subscription(_Following):
         return self
 
     def __next__(self) -> Event:
+        self.wanted()
         return next(self._events)
 
     def close(self) -> None:
@@ -185,6 +186,7 @@ class AsyncSubscription(_Following):
         return self
 
     async def __anext__(self) -> Event:
+        self.wanted()
         return await anext(self._events)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callboard.actors import Discard, Error, ProcessEnd, Worker, task
-from callboard.actors.errors import InvalidOption
+from callboard.actors.errors import CallboardError, InvalidOption, TaskNotFound
 from callboard.actors.handlers import Launched, TaskContext
 from callboard.actors.samples import CPUProcess, SendEmail
 from callboard.actors.testing import Queue, perform
@@ -104,6 +104,21 @@ def test_options_are_checked_as_in_a_server() -> None:
         Queue(count).enqueue(type="cuont")
     with pytest.raises(InvalidOption, match="concurency"):
         Queue(count, concurency=1)
+
+
+def test_a_full_queue_refuses_as_in_a_server() -> None:
+    queue = Queue(count, max_length=1)
+    first = queue.enqueue()
+    with pytest.raises(CallboardError, match="max_length"):
+        queue.enqueue()
+    assert [task.id for task in queue.tasks()] == [first.id]
+    queue.drain()
+    assert queue.enqueue().state == "available"
+
+
+def test_a_task_that_was_never_submitted_is_not_found() -> None:
+    with pytest.raises(TaskNotFound, match="none of mine"):
+        Queue(count).get("none of mine")
 
 
 def test_the_samples_can_be_run(tmp_path: Path) -> None:
