@@ -87,8 +87,8 @@ class Outcomes(FactKeeper):
     def strike(self, task_id: str) -> None:
         """Have no open hand-out name a task any more; all that has become of it there must be known."""
         for slot in self._crew.busy():
-            if slot.batch is not None:
-                self.facts.change.hand_outs += slot.batch.strike(task_id, slot.name)
+            assert slot.batch is not None
+            self.facts.change.hand_outs += slot.batch.strike(task_id, slot.name)
 
     def mark_running(self, slot: Slot) -> None:
         """Have the store say `executing` for a task that has been running for a while."""
@@ -104,12 +104,11 @@ class Outcomes(FactKeeper):
     def reported(self, slot: Slot) -> None:
         """Note that the worker's batch is over: what is neither ended nor taken back was never begun."""
         batch = slot.batch
-        if batch is None:
-            return
+        assert batch is not None
         for index in list(batch.flights):
             flight = self._crew.land(slot, index)
-            if flight is not None:
-                self.release(flight.as_stored())
+            assert flight is not None
+            self.release(flight.as_stored())
         self.facts.change.hand_outs_ended += batch.take_over()
         slot.batch = None
 

@@ -18,8 +18,7 @@ def note(flight: Flight, record: Record) -> None:
 
 def recall_logs(slot: Slot, batch: Batch) -> None:
     """Find what the tasks had logged that ran when their worker died."""
-    if slot.logs is None:
-        return
+    assert slot.logs is not None
     numbers = {batch.number_of(key) for key in batch.flights}
     for number in numbers:
         for index, lines in read_lines(slot.logs, number).items():

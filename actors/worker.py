@@ -115,9 +115,9 @@ class WorkerActor(CallboardActor):
 
     def on_readable(self, descriptor: int) -> None:  # noqa: ARG002 - there is only one
         """Ring for what has ended: the journal tells it."""
-        if self._slots is not None:
-            self._slots.heard()
-            self.send(self._queue, Report(self._start.worker, 0, spent=self._slots.spent))
+        assert self._slots is not None
+        self._slots.heard()
+        self.send(self._queue, Report(self._start.worker, 0, spent=self._slots.spent))
 
     def _run_all(self, number: int, tasks: tuple[RunTask, ...]) -> None:
         ended = b""

@@ -103,6 +103,51 @@ def test_tasks_that_no_index_has_are_looked_for_when_the_counts_say_so(place: st
         put(owner, *(insert(each, "claimed") for each in range(NUMBER)))
         owner.close()
         store.delete_queue(QUEUE)
+        assert not store.clear_deleted(1e-6)  # over after one batch
+        assert rows(place)["tasks"] == NUMBER - 3
+        assert store.clear_deleted(1_000)
+        assert set(rows(place).values()) == {0}
+
+
+def test_who_has_little_time_removes_some_of_what_is_soonest_done(place: str) -> None:
+    with closing(open_store(place)) as store:
+        fill(store, "a large one", 1)
+        store.put_queue("small", "{}", "", NOW)
+        owner, _ = store.own("small")
+        put(owner, insert(1_000))
+        owner.close()
+        store.delete_queue("a large one")
+        store.delete_queue("small")
+        assert not store.clear_deleted(1e-6)
+        assert rows(place)["tasks"] == NUMBER
+        assert store.get(task_id(1_000)) is None
+        while not store.clear_deleted(1e-6):
+            pass
+        assert set(rows(place).values()) == {0}
+
+
+def test_what_another_process_has_removed_meanwhile_is_not_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two of them at one queue are possible with SQLite only.
+    place = url(tmp_path / "callboard.db")
+    delete_tasks = clearing.Clearing._delete_tasks
+    left: list[int] = []
+
+    def delete_after_another(visit: clearing.Clearing, queue: str, ids: list[str]) -> None:
+        if not left:
+            with closing(open_store(place)) as another, monkeypatch.context() as patched:
+                patched.setattr(clearing.Clearing, "_delete_tasks", delete_tasks)
+                assert not another.clear_deleted(1e-6)
+        delete_tasks(visit, queue, ids)
+        left.append(visit._left(queue))
+
+    with closing(open_store(place)) as store:
+        fill(store, QUEUE, 1)
+        store.delete_queue(QUEUE)
+        monkeypatch.setattr(clearing.Clearing, "_delete_tasks", delete_after_another)
+        assert not store.clear_deleted(1e-6)
+        assert left == [rows(place)["tasks"]] == [NUMBER - 3]
         assert store.clear_deleted(1_000)
         assert set(rows(place).values()) == {0}
 

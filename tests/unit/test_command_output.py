@@ -3,14 +3,17 @@
 import io
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from callboard.actors.cli.output import print_fields, print_table
 from callboard.actors.cli.queues import STATES, print_queues
-from callboard.actors.cli.task_output import _print_errors
+from callboard.actors.cli.task_output import _print_errors, print_task
 from callboard.actors.cli.tree import _process
+from callboard.actors.options import Backoff
+from callboard.actors.task import Task, TaskState
 
 
 class Terminal(io.StringIO):
@@ -68,3 +71,15 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
     nobody = 2**22 + 1
     assert _process(nobody) == {"pid": nobody, "memory": None}
     assert _process(None) == {"pid": None, "memory": None}
+
+
+def test_a_task_is_shown_with_what_each_of_its_attempts_has_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    failed: dict[str, Any] = {"attempt": 1, "at": "2026-01-01T00:00:00Z", "kind": "error", "message": "no"}
+    failed["logs"] = ["tried", "gave \x1b[1mup"]
+    task = Task("a", "mail", "send", TaskState.COMPLETED, 0, {}, 2, 3, Backoff(), 60_000, 0, 0, "", errors=[failed])
+    print_task(replace(task, logs=["tried again", "first\nsecond"]))
+    *_, shown = capsys.readouterr().out.partition("errors:\n")
+    assert shown == (
+        "  attempt 1 at 2026-01-01T00:00:00Z: error\n    no\n    logs:\n      tried\n      gave \\x1b[1mup\n"
+        "logs:\n  tried again\n  first\n  second\n"
+    )

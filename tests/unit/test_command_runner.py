@@ -12,7 +12,7 @@ import pytest
 
 from callboard.actors import processes
 from callboard.actors.handlers import TaskContext
-from callboard.actors.runners.call import AttemptOutcome
+from callboard.actors.runners.call import MAX_RESULT_BYTES, AttemptOutcome
 from callboard.actors.runners.command import CommandNotFound, CommandRunner
 from callboard.actors.runners.launched import pid_of, wait_for
 from tests.support.polling import eventually
@@ -88,6 +88,8 @@ def test_a_result_is_what_was_written(program: str, payload: bytes) -> None:
         ("import sys; sys.stdout.buffer.write(b'\"\\xff\"')", "returned", "not JSON"),
         ("print('[' * 100_000)", "returned", "not JSON"),
         ("print('\"' + 'x' * 1_000_000 + '\"')", "returned", "more than 1,000,000 bytes"),
+        # Its JSON here has six bytes for each letter.
+        ("import sys; sys.stdout.buffer.write(b'\"' + b'\\xc3\\xbc' * 200_000 + b'\"')", "returned", "of JSON"),
         ("while True: print('x' * 1_000)", "returned", "more than 1,000,000 bytes"),
         ("raise SystemExit(9)", "error", "exit code 9"),
         ("import os; os.kill(os.getpid(), 11)", "error", "signal SIGSEGV"),
@@ -98,6 +100,42 @@ def test_what_goes_wrong_is_said(program: str, kind: str, said: str) -> None:
     told = json.loads(outcome.payload)
     assert (outcome.completed, told["kind"]) == (False, kind)
     assert said in told["message"]
+
+
+PAUSES = """
+import array, fcntl, os, signal, sys, termios, time
+def wait_until_all_is_read():
+    sys.stdout.flush()
+    unread = array.array('i', [1])
+    while unread[0]:
+        fcntl.ioctl(1, termios.FIONREAD, unread)
+        time.sleep(0.001)
+def pause():
+    sys.stdout.flush()
+    print(os.getpid(), file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def let_go_on(line: str) -> None:
+    """Let a program that pauses go on, and read nothing more of it before it pauses again or has ended."""
+    pid = int(line)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    os.kill(pid, signal.SIGCONT)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+
+
+def test_what_a_program_writes_just_before_its_end_is_read_after_it() -> None:
+    runner = CommandRunner((sys.executable, "-c", PAUSES + "pause(); print('[1, 2]')"), let_go_on)
+    assert runner.run(CTX) == AttemptOutcome(completed=True, payload=b"[1, 2]")
+
+
+def test_a_program_that_ends_while_it_is_found_to_have_written_too_much_has_done_so() -> None:
+    large_pipe = "fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 262_144)"
+    writes = f"{large_pipe}; print('x' * {MAX_RESULT_BYTES - 20_000}); wait_until_all_is_read()"
+    goes_on = "pause(); print('x' * 50_000); pause(); print('x' * 100_000)"
+    runner = CommandRunner((sys.executable, "-c", PAUSES + f"{writes}; {goes_on}"), let_go_on)
+    assert "more than 1,000,000 bytes" in json.loads(runner.run(CTX).payload)["message"]
 
 
 def test_the_end_of_a_program_is_not_put_off_by_what_it_leaves_behind() -> None:

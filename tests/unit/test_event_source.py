@@ -247,3 +247,22 @@ def test_a_change_of_a_waiting_task_is_told_and_a_move_by_the_queue_that_it_leav
         ("changed", {"priority": 2, "run_at": format_time(later)}),
         ("changed", {"queue": "other"}),
     ]
+
+
+def test_what_a_consumer_has_done_well_is_told_only_to_those_who_watch() -> None:
+    source = EventSource()
+    source.settled(ready_task("unseen"), WALL, WALL + 5)
+    source.switch(on=True)
+    source.settled(ready_task("seen", attempt=2), WALL, WALL + 5)
+    assert source.take(9) == [("completed", WALL + 5, "seen", "work", 2, 5, None)]
+
+
+def test_of_too_many_events_that_are_stored_at_once_those_that_fit_are_told_and_the_others_counted() -> None:
+    source = EventSource(max_waiting=3)
+    source.switch(on=True)
+    for name in "abcde":
+        source.released(ready_task(name, state="executing", attempt=1))
+    source.stored(WALL)
+    *told, gap = source.take(9)
+    assert [(row[0], row[1], row[2]) for row in told] == [("released", WALL, name) for name in "abc"]
+    assert gap[6] == {"missed": 2, "reason": "too many events at once"}

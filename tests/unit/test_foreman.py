@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from callboard.actors.crew import Slot
 from callboard.conf.settings import QueueSettings
 from tests.support.made_tasks import new_task
 from tests.support.stages import Stage
@@ -215,3 +216,33 @@ def test_a_task_counts_as_running_until_its_killed_worker_is_dead(stage: Stage) 
     stage.lose(worker)
     stage.turn()
     assert [run.id for run in stage.sent[1].tasks] == [second.id]
+
+
+def test_a_task_that_ends_while_its_kill_is_decided_is_not_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = new_task(timeout_ms=2_000)
+    worker = stage.begin(task)
+    stage.turn()
+    take_back = stage.owner.outcomes.take_back
+
+    def take_back_and_end(slot: Slot) -> None:
+        take_back(slot)
+        worker.complete(stage.wall)
+
+    monkeypatch.setattr(stage.owner.outcomes, "take_back", take_back_and_end)
+    stage.wait(3)
+    stage.turn()
+    assert stage.killed == []
+    assert stage.states(task) == ["completed"]
+
+
+def test_a_token_of_a_task_that_has_ended_brings_nothing_back(stage: Stage) -> None:
+    """A task can write into every file of its worker."""
+    stage.owner.run_times.ran("work", 0)
+    done, waiting = new_task(), new_task()
+    worker = stage.begin(done, waiting)
+    worker.complete(stage.wall)
+    stage.turn()
+    stage.slot(worker).tokens.put(bytes([0]))
+    stage.wait(0.2)
+    stage.turn()
+    assert stage.states(done, waiting) == ["completed", "available"]

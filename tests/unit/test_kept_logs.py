@@ -184,6 +184,21 @@ def test_the_logs_of_a_killed_worker_are_found(stage: Stage) -> None:
     assert (error["kind"], error["logs"]) == ("crash", ["last words"])
 
 
+def test_the_logs_of_a_task_that_had_ended_are_not_taken_for_those_of_the_one_that_died(stage: Stage) -> None:
+    stage.owner.run_times.ran("work", 0)
+    done, dying = new_task(), new_task()
+    worker = stage.begin(done, dying)
+    write(stage, worker, "of the first")
+    worker.complete(stage.wall)
+    worker.take()
+    worker.begin(stage.wall)
+    stage.lose(worker, SIGKILLED)
+    stage.turn()
+    (error,) = stage.task(dying.id).errors
+    assert (error["kind"], error.get("logs", [])) == ("crash", [])
+    assert stage.states(done) == ["completed"]
+
+
 def test_the_logs_of_an_interrupted_attempt_are_found_by_the_next_owner(stage: Stage) -> None:
     task, other = new_task(), new_task()
     worker = stage.begin(task)

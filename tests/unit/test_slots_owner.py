@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from callboard.actors.cli.tree import _doing
-from callboard.actors.crew import Moment, Slot
+from callboard.actors.crew import Doom, Moment, Slot
 from callboard.actors.describing import describe
 from callboard.actors.editing import edit
 from callboard.actors.errors import StoreUnavailable
-from callboard.actors.messages import EditTask, TasksChanged
+from callboard.actors.messages import EditTask, StopTask, TasksChanged
 from callboard.actors.showing import worker_shown
 from callboard.actors.task import NewTask
 from callboard.conf.settings import QueueSettings
@@ -208,4 +208,32 @@ def test_one_that_ends_while_its_neighbours_are_being_cancelled_is_answered_like
     assert set(reply.changed) == {task.id for task in tasks} - unchanged.keys()
     assert stage.states(*tasks) == [state, "cancelled", "cancelled"]
     assert not stage.owner.outcomes.awaited
+    stage.close()
+
+
+def test_tasks_that_end_while_it_is_decided_to_stop_them_are_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = SlotsStage(tmp_path, settings=QueueSettings(worker="tests:work", concurrency=4, slots=4))
+    stage.staff()
+    late, unwanted, behind = new_task(timeout_ms=2_000), new_task(), new_task()
+    stage.submit(late, unwanted)
+    worker = stage.worker
+    stage.begin_all(worker)
+    stage.turn()
+    stage.submit(behind)
+    take_back = stage.owner.outcomes.take_back
+
+    def take_back_and_end(slot: Slot) -> None:
+        take_back(slot)
+        for key in list(worker.running):
+            worker.complete(key, stage.wall)
+
+    monkeypatch.setattr(stage.owner.outcomes, "take_back", take_back_and_end)
+    stage.owner.doom(stage.slot(worker), Doom.CANCEL, max(worker.running))
+    stage.wait(3)
+    stage.turn()
+    assert stage.states(late, unwanted, behind) == ["completed", "completed", "available"]
+    assert not any(isinstance(message, StopTask) for message in worker.inbox)
+    assert stage.killed == []
     stage.close()

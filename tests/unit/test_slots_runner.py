@@ -202,6 +202,37 @@ def test_a_cancellation_that_nobody_asked_for_is_an_error(bench: Bench) -> None:
     assert b'"kind": "error", "message": "CancelledError"' in bench.ends(1)[0][3]
 
 
+def test_one_that_a_neighbour_has_cancelled_before_it_began_has_failed(bench: Bench) -> None:
+    gate = Gate()
+
+    async def cancels_all_others(_: TaskContext) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    bench.handles("cancels", cancels_all_others)
+    bench.handles("gate", gate.wait)
+    bench.run(1, "cancels", "gate")
+    neighbour, cancelled = bench.ends(2)
+    assert neighbour[2] == Mark.COMPLETED
+    assert b'"kind": "error", "message": "CancelledError"' in cancelled[3]
+    assert gate.inside == []
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["in a thread", "on the loop"])
+def test_a_child_that_a_task_has_forked_ends_without_a_word_when_it_comes_back(bench: Bench, *, is_async: bool) -> None:
+    def forks(_: TaskContext) -> int | str:
+        child = os.fork()
+        return os.waitpid(child, 0)[1] if child else "from the child"
+
+    async def forks_too(ctx: TaskContext) -> int | str:
+        return forks(ctx)
+
+    bench.handles("forks", forks_too if is_async else forks)
+    bench.handles("next", lambda _: "next")
+    bench.run(1, "forks", "next")
+    assert [end[2:] for end in bench.ends(2)] == [(Mark.COMPLETED, b"0"), (Mark.COMPLETED, b'"next"')]
+
+
 def test_a_thread_can_not_be_stopped_and_has_the_process_replaced(bench: Bench) -> None:
     gate = Gate()
     bench.handles("gate", gate.block)
