@@ -66,7 +66,7 @@ async def retry_failed_task(request: Request) -> Response:
     edge = edge_of(request)
     task = await existing_task(edge, request)
     if task.state is not TaskState.DEAD:
-        raise _not_failed(task)
+        raise _not_failed(task.id, task.state)
     try:
         return json_response(_shown(await change_one(edge, task, retry(keep_attempts=False))))
     except NotFound:
@@ -74,7 +74,8 @@ async def retry_failed_task(request: Request) -> Response:
     except Problem as problem:
         if problem.status is not HTTPStatus.CONFLICT:
             raise
-        raise _not_failed(task) from None
+        # Not the state that was read above: somebody else has just changed it.
+        raise _not_failed(task.id, problem.extra["state"]) from None
 
 
 async def _find(edge: Edge) -> QueueFound:
@@ -137,9 +138,9 @@ def _error(task: Task) -> str | None:
     return str(last["message"]) if last["attempt"] <= before else None
 
 
-def _not_failed(task: Task) -> Problem:
-    detail = f"Task {task.id} is {task.state}. Only a task that has failed for good can be retried."
-    return Problem(HTTPStatus.BAD_REQUEST, detail, kind="wrong-state", extra={"state": task.state, "error": detail})
+def _not_failed(task_id: str, state: str) -> Problem:
+    detail = f"Task {task_id} is {state}. Only a task that has failed for good can be retried."
+    return Problem(HTTPStatus.BAD_REQUEST, detail, kind="wrong-state", extra={"state": state, "error": detail})
 
 
 def _named(invalid: Invalid, body: Any) -> Problem:
@@ -148,7 +149,7 @@ def _named(invalid: Invalid, body: Any) -> Problem:
     place = ".".join(path)
     if len(path) > 1 and path[0] == "tasks":
         type_ = body["tasks"][int(path[1])].get("taskType") if isinstance(body["tasks"][int(path[1])], dict) else None
-        place = f"tasks[{path[1]}]" + (f" ({type_})" if isinstance(type_, str) else "") + f": {'.'.join(path[2:])}"
+        place = f"tasks[{path[1]}]" + (f" ({type_})" if isinstance(type_, str) else "") + f": {'.'.join(path[2:])}".rstrip()
     text = f"{place} {message}".strip()
     return Problem(HTTPStatus.BAD_REQUEST, text, kind="invalid", errors=invalid.errors, extra={"error": text})
 

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from callboard.actors import processes
@@ -171,3 +172,45 @@ def test_a_child_whose_parent_is_gone_already_ends_itself() -> None:
 )
 def test_exit_codes_have_names(exitcode: int, name: str | int) -> None:
     assert processes.exit_name(exitcode) == name
+
+
+def test_a_process_that_withstands_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sleeper() as process:
+        ident = processes.identify(process.pid)
+        assert ident is not None
+        monkeypatch.setattr(processes, "kill", lambda _: False)
+        assert processes.end_tree([ident], within=0.01) == {ident}
+        assert processes.is_alive(ident)
+
+
+def test_whose_exit_others_wait_for_is_not_collected() -> None:
+    with subprocess.Popen(["sh", "-c", "exit 7"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert processes.reap_orphans(known={process.pid}, among={process.pid}) == set()
+        assert process.wait() == 7
+
+
+def test_all_that_have_ended_are_collected_but_the_one_that_is_kept_for_others_to_see() -> None:
+    def forked() -> int:
+        if (pid := os.fork()) == 0:
+            processes.die_with_parent()
+            signal.pause()
+        return pid
+
+    def ended(pid: int) -> int:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+    def parent() -> None:
+        kept, *others = forked(), ended(forked()), ended(forked())
+        processes.reap_all_but(kept)
+        assert not any(map(psutil.pid_exists, others))
+        processes.reap_all_but(ended(kept))
+        assert os.waitpid(kept, 0)[1] == signal.SIGKILL
+        processes.reap_all_but(kept)  # there is nobody left
+
+    process = FORK.Process(target=parent)
+    process.start()
+    process.join(10)
+    assert process.exitcode == 0

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,6 +134,29 @@ def test_a_child_watches_its_parent_and_dies_with_it(forked: Callable[[Callable[
     eventually(lambda: not processes.is_alive(child))
     os.close(read)
     os.close(write)
+
+
+def test_a_child_whose_parent_lives_ends_as_it_likes() -> None:
+    def child() -> None:
+        be_elsewhere(pytest.MonkeyPatch())
+        processes.die_with_parent()
+        assert "parent-watch" in {thread.name for thread in threading.enumerate()}
+        os._exit(7)
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(10)
+    assert process.exitcode == 7
+
+
+def test_whoever_watches_its_parent_kills_itself_once_that_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = [NOBODY] * 3
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "getppid", lambda: parents[-1] if parents else processes.INIT_PID)
+    monkeypatch.setattr(os, "kill", lambda *which: killed.append(which))
+    monkeypatch.setattr(processes, "time", SimpleNamespace(sleep=lambda _: parents.pop()))
+    processes._watch_parent(NOBODY)
+    assert (parents, killed) == ([], [(os.getpid(), signal.SIGKILL)])
 
 
 @pytest.mark.parametrize("linux", [True, False])
