@@ -36,6 +36,7 @@ class _Following:
         """What came with the beginning of the connection."""
         self._waits_since = time.monotonic()
         self._give_up = 0.0
+        self._closed = False
 
     @property
     def last_id(self) -> str | None:
@@ -121,11 +122,17 @@ class Subscription(_Following):
         return self
 
     def __next__(self) -> Event:
+        if self._closed:
+            raise StopIteration
         self.wanted()
         return next(self._events)
 
     def close(self) -> None:
-        """End the subscription."""
+        """End the subscription: there are no more events."""
+        self._closed = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._response is not None:
             self._response.close()
 
@@ -153,8 +160,10 @@ class Subscription(_Following):
             with contextlib.suppress(httpx2.HTTPError):  # the server has gone: it is connected to again below
                 for piece in self._pieces:
                     yield from self.read(piece)
+            if self._closed:
+                return
             self.check()
-            self.close()
+            self._hang_up()
             self._open()
 
 
@@ -186,11 +195,17 @@ class AsyncSubscription(_Following):
         return self
 
     async def __anext__(self) -> Event:
+        if self._closed:
+            raise StopAsyncIteration
         self.wanted()
         return await anext(self._events)
 
     async def close(self) -> None:
-        """End the subscription."""
+        """End the subscription: there are no more events."""
+        self._closed = True
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         if self._response is not None:
             await self._response.aclose()
 
@@ -221,6 +236,8 @@ class AsyncSubscription(_Following):
                 async for piece in self._pieces:
                     for event in self.read(piece):
                         yield event
+            if self._closed:
+                return
             self.check()
-            await self.close()
+            await self._hang_up()
             await self._open()

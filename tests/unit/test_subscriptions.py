@@ -91,7 +91,10 @@ class Awaited:
         return self
 
     def __next__(self) -> Event:
-        return self._runner.run(self._subscription.__anext__())
+        try:
+            return self._runner.run(self._subscription.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     def close(self) -> None:
         self._runner.run(self._subscription.close())
@@ -213,3 +216,26 @@ def test_what_was_never_begun_can_be_closed(subscribe: Subscribe) -> None:
     server = Played(Stream(beginning(0)))
     subscribe(server).close()
     assert server.requests == []
+
+
+def test_what_is_closed_has_no_more_events_and_is_not_connected_to_again(subscribe: Subscribe) -> None:
+    server = Played(Stream(beginning(0), events(1, count=2)), Stream(beginning(2), events(3)))
+    with subscribe(server) as followed:
+        assert next(followed).id == "e-1"
+    assert list(followed) == []
+    assert len(server.requests) == 1
+
+
+def test_whoever_waits_for_the_next_event_learns_that_it_was_closed_meanwhile() -> None:
+    class Closing(Stream):
+        """A stream that another thread closes the subscription of, at its end."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from super().__iter__()
+            followed.close()
+
+    server = Played(Closing(beginning(0), events(1)), Stream(beginning(1), events(2)))
+    http = httpx2.Client(transport=httpx2.MockTransport(server.answer), base_url="http://played")
+    with Subscription(http, ["q"], None, None, 30.0) as followed:
+        assert [event.id for event in followed] == ["e-1"]
+    assert len(server.requests) == 1
