@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Final, Unpack, cast
@@ -103,7 +103,9 @@ class Queue:
         wait: put the clock forward to what is due later, retries included; else only what is due now is run.
         """
         self._slot.state = SlotState.IDLE
-        with keeping_logs() as logs:
+        with keeping_logs() as logs, ExitStack() as ending:
+            for runner in self._runners.values():
+                ending.callback(runner.close)
             while self._run_next(logs) or (wait and self._skip_to_next()):
                 pass
         # Between two drains nobody is there to run anything: what is submitted waits.

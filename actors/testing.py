@@ -15,6 +15,7 @@ no time. Timeouts are not kept, and a handler that ends its process ends the tes
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,8 @@ def perform(
         max_retries,
         round(timeout_seconds * 1_000),
     )
-    with keeping_logs() as logs:
+    with keeping_logs() as logs, closing(CallRunner(handler_of(worker, repr(worker)), strict=strict)) as runner:
         lines = logs.begin(0, 0)
-        runner = CallRunner(handler_of(worker, repr(worker)), strict=strict)
         outcome = runner.run(context_of(task, "test", data_dir, settings))
     if outcome.completed:
         return Performed(completed=True, result=json.loads(outcome.payload), logs=lines.as_list())

@@ -81,6 +81,12 @@ class CallRunner:
                 ctx.log.exception("after_error has failed itself")
         return outcome
 
+    def close(self) -> None:
+        """Close the loop of the async handlers; the next attempt that needs one makes another."""
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
     async def run_async(self, ctx: TaskContext) -> AttemptOutcome:
         """Run one attempt at an async handler on the loop that is running; else as `run`."""
         raised: BaseException | None = None

@@ -41,8 +41,7 @@ def runner() -> Iterator[MakeRunner]:
 
     yield make
     for one in made:
-        if one._loop is not None:
-            one._loop.close()
+        one.close()
 
 
 def test_a_coroutine_is_waited_for(runner: MakeRunner) -> None:

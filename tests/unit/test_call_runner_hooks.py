@@ -41,8 +41,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
     yield on_the_loop if request.param == "on a loop" else alone
     for runner in runners:
-        if runner._loop is not None:
-            runner._loop.close()
+        runner.close()
 
 
 def returning(value: Any) -> Callable[[TaskContext], Any]:

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -120,12 +121,12 @@ def test_a_thread_of_the_tasks_own_and_a_coroutine_log_for_it(logs: AttemptLogs)
         thread.start()
         thread.join()
 
-    runner = CallRunner(work, strict=False)
-    for token in range(2):  # the second one runs in a loop that was made for the first
-        attempt = logs.begin(1, token)
-        runner.run(CTX)
-        assert [line[25:] for line in attempt.as_list()] == ["warning from a coroutine", "warning from a thread"]
-        attempt.end()
+    with closing(CallRunner(work, strict=False)) as runner:
+        for token in range(2):  # the second one runs in a loop that was made for the first
+            attempt = logs.begin(1, token)
+            runner.run(CTX)
+            assert [line[25:] for line in attempt.as_list()] == ["warning from a coroutine", "warning from a thread"]
+            attempt.end()
 
 
 def test_what_was_written_survives_and_is_told_apart(logs: AttemptLogs, tmp_path: Path) -> None:

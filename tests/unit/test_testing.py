@@ -1,5 +1,6 @@
 """What users' own tests run their workers with."""
 
+import asyncio
 import logging
 import re
 import subprocess
@@ -127,6 +128,22 @@ def test_the_samples_can_be_run(tmp_path: Path) -> None:
     queue = Queue(CPUProcess, max_retries=0)
     queue.enqueue()
     assert [task.state for task in queue.drain()] == ["dead"]
+
+
+def test_async_handlers_leave_no_loop_open() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def work(_ctx: TaskContext) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    assert perform(work).completed
+    queue = Queue(work)
+    for _ in range(2):
+        for _ in range(3):
+            queue.enqueue()
+        assert all(task.state == "completed" for task in queue.drain())
+    assert all(loop.is_closed() for loop in loops)
+    assert (len(loops), len(set(loops))) == (7, 3)  # one for what is performed alone, and one for each time
 
 
 def test_a_process_is_waited_for() -> None:
