@@ -18,6 +18,7 @@ from callboard.actors.attempt_logs import AttemptLogs
 from callboard.actors.hand_out import JournalReader, JournalWriter, Mark, Record
 from callboard.actors.handlers import Launched, TaskContext
 from callboard.actors.messages import RunTask, StopTask
+from callboard.actors.runners import slots
 from callboard.actors.runners.call import AttemptOutcome, CallRunner, failure
 from callboard.actors.runners.slots import Slots
 from callboard.actors.shared_tokens import SharedTokens, key_of
@@ -78,6 +79,12 @@ class Bench:
     def begun(self) -> list[tuple[int, int]]:
         self.records += self.journal.read()
         return [(record.number, record.token) for record in self.records if record.mark == Mark.BEGUN]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_a_leftover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the children of the process that runs the tests: one of them may be a database's server."""
+    monkeypatch.setattr(slots, "kill_leftovers", list)
 
 
 @pytest.fixture
