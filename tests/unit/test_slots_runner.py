@@ -60,6 +60,12 @@ class Bench:
     def tell(self, number: int, *types: str) -> None:
         self.slots.run(number, [RunTask(f"{number}/{index}", type_, "{}", 1, 0, 300) for index, type_ in enumerate(types)])
 
+    def rest(self) -> None:
+        """Wait until it has done what follows the end of the last task."""
+        rested = threading.Event()
+        self.slots._loop.call_soon_threadsafe(rested.set)
+        assert rested.wait(30)
+
     def rang(self) -> bool:
         rang = bool(select.select([self.slots.bell], [], [], 0)[0])
         if rang:
@@ -91,6 +97,7 @@ def nothing_is_a_leftover(monkeypatch: pytest.MonkeyPatch) -> None:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
+    bench.rest()
     assert bench.untold == []
 
 
