@@ -43,13 +43,13 @@ def handles(*message_types: type) -> Callable[[Handler], Handler]:
     """Mark a method `(self, message, sender)` as the handler of these message classes (exactly these, no subclasses)."""
 
     def mark(method: Handler) -> Handler:
-        method.handled_messages = message_types  # type: ignore[attr-defined]
+        method.handled_messages = message_types  # type: ignore[attr-defined]  # a mark on a function
         return method
 
     return mark
 
 
-class CallboardActor(Actor):  # type: ignore[misc]
+class CallboardActor(Actor):  # type: ignore[misc]  # thespian has no types
     """An actor whose handlers are marked with `@handles`.
 
     A subclass with a constructor calls this one first. No exception leaves a handler: thespian would call it again.

@@ -54,7 +54,7 @@ class Booted:
     logger: Ident
 
 
-class _OneTryBase(ActorSystemBase):  # type: ignore[misc]
+class _OneTryBase(ActorSystemBase):  # type: ignore[misc]  # as all of thespian
     """Thespian's connection to an admin, which asks it once whether it is there, where thespian tries for 11 s."""
 
     def __init__(self, port: int, answer_seconds: float) -> None:

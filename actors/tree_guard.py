@@ -81,7 +81,7 @@ def guarded(guardian: int, leave_behind: Sequence[int], report: Report) -> Itera
     detach = multiprocCommon.detach_child
     forerunners: list[Any] = []
 
-    class GuardedAdmin(admin_class):  # type: ignore[misc, valid-type]
+    class GuardedAdmin(admin_class):  # type: ignore[misc, valid-type]  # known at run time only
         def __init__(self, *args: Any) -> None:
             _become_member_of_the_tree(guardian, leave_behind)
             report.tell("admin")

@@ -11,21 +11,12 @@ import pytest
 from callboard.actors import generation, processes
 from callboard.actors.generation import Generation, Launch
 from callboard.actors.processes import Ident
-from callboard.actors.server import Serving
 from callboard.actors.undertaker import Born
+from tests.support.servings import serving_nothing
 
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generation]:
-    serving = Serving(
-        data_dir=tmp_path,
-        host="127.0.0.1",
-        port=1,
-        store_url="memory:",
-        grace_seconds=0.0,
-        registry_class=object,
-        make_app=lambda _: None,
-    )
     with ExitStack() as ending:
         idents = []
         for _ in Born._fields:
@@ -38,7 +29,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generat
         # What else runs below this process is none of the server's.
         monkeypatch.setattr(processes, "end_orphans", lambda known: {*known})
         listener = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
-        yield Generation(Launch(serving, listener, "", Ident(1, 0.0), ()))
+        yield Generation(Launch(serving_nothing(tmp_path), listener, "", Ident(1, 0.0), ()))
 
 
 def test_a_server_has_its_time_to_come_up_and_no_more(running: Generation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from callboard.actors.processes import Ident
 from callboard.actors.runtime import Runtime
 from callboard.actors.server import RegistryLost, Serving
 from callboard.actors.system import Booted
+from tests.support.servings import serving_nothing
 
 # isort: split
 from thespian.system.transport.TCPTransport import TCPTransport
@@ -39,15 +40,7 @@ def booted(reply: Any = None) -> Booted:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    return Serving(
-        data_dir=tmp_path,
-        host="127.0.0.1",
-        port=1,
-        store_url="memory:",
-        grace_seconds=0.0,
-        registry_class=object,
-        make_app=lambda _: None,
-    )
+    return serving_nothing(tmp_path)
 
 
 def runtime_of(serving: Serving) -> Runtime:
